@@ -1,0 +1,9 @@
+add_library(_ops MODULE
+  csrc/ops.cpp
+  csrc/common/isa.cpp
+  csrc/execute/execute_cpu.cpp)
+pyvqa_isa_sources(_ops csrc/execute/execute_kernel.cpp)
+target_include_directories(_ops PRIVATE csrc)
+target_link_libraries(_ops PRIVATE stable_torch pyvqa_warnings)
+set_target_properties(_ops PROPERTIES PREFIX "" SUFFIX ".so")
+pyvqa_place(_ops)

@@ -1,0 +1,93 @@
+#include "common/isa.h"
+#include "execute/execute_check.h"
+#include "execute/execute_kernel.h"
+
+#include <vector>
+
+namespace pyvqa {
+namespace {
+
+constexpr int64_t kGrain = 256;  // programs a thread takes at a time: about 10 us of work
+
+struct Table {
+  std::vector<int64_t> words;
+  int registers = 2;
+
+  explicit Table(const Tensor& table) : words(table.size(0)) {
+    const int64_t* from = table.const_data_ptr<int64_t>();
+    for (size_t i = 0; i < words.size(); ++i) {
+      words[i] = checked_instruction(from[i]);
+      if ((words[i] >> 8 | words[i] >> 16 | words[i] >> 24) & 0xfe) registers = kRegisters;
+    }
+  }
+};
+
+void run(const Job& job, const Results& results, int64_t width, int registers, int id_bytes) {
+  const ExecuteCall call{&job, &results, static_cast<int>(width), registers, id_bytes};
+  const auto kernel = PV_DISPATCH(execute_rows);
+  torch::stable::parallel_for(0, job.rows, kGrain,
+                              [&](int64_t begin, int64_t end) { kernel(call, begin, end); });
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> execute_cpu(
+    const Tensor& programs, const Tensor& table, const Tensor& scene_index, const Tensor& words,
+    const Tensor& offsets, int64_t width, const Tensor& string_answers, const Tensor& integer_answers,
+    bool with_sets) {
+  const ExecuteTensors t(programs, table, scene_index, words, offsets, width);
+  check_answers(string_answers, integer_answers);
+  const Tensor strings = dense(string_answers), integers = dense(integer_answers);
+  const int64_t rows = programs.size(0);
+  const Tensor answer = torch::stable::new_empty(programs, {rows}, ScalarType::Int);
+  const Tensor sets = torch::stable::new_empty(programs, {with_sets ? rows : 0, 2, width}, ScalarType::Long);
+  const Table checked(t.programs.table);
+  Results out = t.results();
+  out.answer = answer.mutable_data_ptr<int32_t>();
+  out.string_answers = strings.const_data_ptr<int32_t>();
+  out.strings = strings.size(0);
+  out.integer_answers = integers.const_data_ptr<int32_t>();
+  out.integers = integers.size(0);
+  if (with_sets) out.sets = static_cast<uint64_t*>(sets.mutable_data_ptr());
+  run(t.job(checked.words.data()), out, width, checked.registers, t.programs.id_bytes);
+  return {t.kind, t.value, answer, sets};
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> execute_trace_cpu(
+    const Tensor& programs, const Tensor& table, const Tensor& scene_index, const Tensor& words,
+    const Tensor& offsets, int64_t width) {
+  const ExecuteTensors t(programs, table, scene_index, words, offsets, width);
+  const int64_t rows = programs.size(0), length = programs.size(1);
+  Tensor kinds = torch::stable::new_empty(programs, {rows, length}, ScalarType::Byte);
+  Tensor values = torch::stable::new_zeros(programs, {rows, length}, ScalarType::Int);
+  Tensor sets = torch::stable::new_zeros(programs, {rows, length, 2, width}, ScalarType::Long);
+  torch::stable::fill_(kinds, 255);
+  const Table checked(t.programs.table);
+  Results out = t.results();
+  out.trace_kind = kinds.mutable_data_ptr<uint8_t>();
+  out.trace_value = values.mutable_data_ptr<int32_t>();
+  out.trace_sets = static_cast<uint64_t*>(sets.mutable_data_ptr());
+  run(t.job(checked.words.data()), out, width, checked.registers, t.programs.id_bytes);
+  return {t.kind, t.value, kinds, values, sets};
+}
+
+Tensor verify_cpu(const Tensor& programs, const Tensor& table) {
+  const Programs p = check_programs(programs, table);
+  const Tensor status = torch::stable::new_empty(programs, {programs.size(0)}, ScalarType::Char);
+  const Table checked(p.table);
+  const Job job{p.programs.const_data_ptr(), programs.size(0), programs.size(1), checked.words.data(),
+                p.table.size(0), nullptr, nullptr, nullptr, 0, 0};
+  const ExecuteCall call{&job, nullptr, 1, 2, p.id_bytes};
+  int8_t* out = status.mutable_data_ptr<int8_t>();
+  const auto kernel = PV_DISPATCH(verify_rows);
+  torch::stable::parallel_for(0, job.rows, kGrain,
+                              [&](int64_t begin, int64_t end) { kernel(call, out, begin, end); });
+  return status;
+}
+
+}  // namespace
+}  // namespace pyvqa
+
+STABLE_TORCH_LIBRARY_IMPL(pyvqa, CPU, m) {
+  m.impl("execute", TORCH_BOX(&pyvqa::execute_cpu));
+  m.impl("execute_trace", TORCH_BOX(&pyvqa::execute_trace_cpu));
+  m.impl("verify", TORCH_BOX(&pyvqa::verify_cpu));
+}

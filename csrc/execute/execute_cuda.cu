@@ -1,0 +1,102 @@
+// One thread runs one program: rows are independent, so there is nothing to reduce and nothing to order.
+#include "execute/execute_cuda.h"
+
+#include "common/launch.h"
+#include "execute/execute.h"
+
+namespace pyvqa {
+namespace {
+
+constexpr int kBlock = 128;
+constexpr int kCheckBlock = 256;
+
+__device__ bool needs_many_registers(int64_t word) { return ((word >> 8 | word >> 16 | word >> 24) & 0xfe) != 0; }
+
+// Copies the table, instructions that could lead outside the tables replaced by failing ones, and notes in
+// the word behind it how many registers the rest needs.
+__global__ void __launch_bounds__(kCheckBlock)
+    check_table(const int64_t* table, int64_t vocabulary, int64_t* checked) {
+  int many = 0;
+  for (int64_t i = threadIdx.x; i < vocabulary; i += blockDim.x) {
+    const int64_t word = checked_instruction(table[i]);
+    if (needs_many_registers(word)) many = 1;
+    checked[i] = word;
+  }
+  many = __syncthreads_or(many);
+  if (threadIdx.x == 0) checked[vocabulary] = many ? kRegisters : 2;
+}
+
+// Two registers where they are enough: sixteen would be cleared and carried in local memory.
+template <int W, class Id>
+__global__ void __launch_bounds__(kBlock) execute_rows(Job job, Results out) {
+  const bool two = job.table[job.vocabulary] == 2;
+  const int64_t stride = int64_t{gridDim.x} * kBlock;
+  for (int64_t row = int64_t{blockIdx.x} * kBlock + threadIdx.x; row < job.rows; row += stride) {
+    if (two) {
+      run_row<W, 2, Id>(job, out, row);
+    } else {
+      run_row<W, kRegisters, Id>(job, out, row);
+    }
+  }
+}
+
+template <class Id>
+__global__ void __launch_bounds__(kBlock) verify_rows(Job job, int8_t* status) {
+  const int64_t stride = int64_t{gridDim.x} * kBlock;
+  for (int64_t row = int64_t{blockIdx.x} * kBlock + threadIdx.x; row < job.rows; row += stride)
+    status[row] = verify_row<Id>(job, row);
+}
+
+// Calls `f` with a null pointer of the id's type.
+template <class F>
+cudaError_t for_id_type(int id_bytes, F f) {
+  switch (id_bytes) {
+    case 1: return f(static_cast<const uint8_t*>(nullptr));
+    case 2: return f(static_cast<const int16_t*>(nullptr));
+    case 4: return f(static_cast<const int32_t*>(nullptr));
+    default: return f(static_cast<const int64_t*>(nullptr));
+  }
+}
+
+template <int W>
+cudaError_t launch_rows(const Job& job, const Results& out, int id_bytes, cudaStream_t stream) {
+  return for_id_type(id_bytes, [&]<class Id>(const Id*) {
+    return launch(execute_rows<W, Id>, blocks_for(job.rows, kBlock), kBlock, 0, stream, job, out);
+  });
+}
+
+// The job with its table replaced by the checked one in `scratch`.
+cudaError_t with_checked_table(Job& job, int64_t* scratch, cudaStream_t stream) {
+  const cudaError_t status =
+      launch(check_table, 1, kCheckBlock, 0, stream, job.table, job.vocabulary, scratch);
+  job.table = scratch;
+  return status;
+}
+
+}  // namespace
+
+cudaError_t launch_execute(const ExecuteCall& call, int64_t* scratch, cudaStream_t stream) {
+  Job job = *static_cast<const Job*>(call.job);
+  const Results& out = *static_cast<const Results*>(call.results);
+  if (job.rows == 0) return cudaSuccess;
+  const cudaError_t status = with_checked_table(job, scratch, stream);
+  if (status != cudaSuccess) return status;
+  switch (call.words_per_set) {
+    case 1: return launch_rows<1>(job, out, call.id_bytes, stream);
+    case 2: return launch_rows<2>(job, out, call.id_bytes, stream);
+    case 16: return launch_rows<16>(job, out, call.id_bytes, stream);
+    default: return launch_rows<64>(job, out, call.id_bytes, stream);
+  }
+}
+
+cudaError_t launch_verify(const ExecuteCall& call, int8_t* status, int64_t* scratch, cudaStream_t stream) {
+  Job job = *static_cast<const Job*>(call.job);
+  if (job.rows == 0) return cudaSuccess;
+  const cudaError_t checked = with_checked_table(job, scratch, stream);
+  if (checked != cudaSuccess) return checked;
+  return for_id_type(call.id_bytes, [&]<class Id>(const Id*) {
+    return launch(verify_rows<Id>, blocks_for(job.rows, kBlock), kBlock, 0, stream, job, status);
+  });
+}
+
+}  // namespace pyvqa

@@ -1,0 +1,59 @@
+// Compiled once per instruction set.
+#include "execute/execute_kernel.h"
+
+#include "common/isa.h"
+#include "execute/execute.h"
+
+namespace pyvqa {
+namespace {
+
+template <int W, int R, class Id>
+void rows(const ExecuteCall& call, int64_t begin, int64_t end) {
+  const Job& job = *static_cast<const Job*>(call.job);
+  const Results& results = *static_cast<const Results*>(call.results);
+  for (int64_t row = begin; row < end; ++row) run_row<W, R, Id>(job, results, row);
+}
+
+template <int W, int R>
+void rows_of_ids(const ExecuteCall& call, int64_t begin, int64_t end) {
+  switch (call.id_bytes) {
+    case 1: return rows<W, R, uint8_t>(call, begin, end);
+    case 2: return rows<W, R, int16_t>(call, begin, end);
+    case 4: return rows<W, R, int32_t>(call, begin, end);
+    default: return rows<W, R, int64_t>(call, begin, end);
+  }
+}
+
+template <int W>
+void rows_of_width(const ExecuteCall& call, int64_t begin, int64_t end) {
+  if (call.registers == 2) return rows_of_ids<W, 2>(call, begin, end);
+  return rows_of_ids<W, kRegisters>(call, begin, end);
+}
+
+template <class Id>
+void verify_rows(const ExecuteCall& call, int8_t* status, int64_t begin, int64_t end) {
+  const Job& job = *static_cast<const Job*>(call.job);
+  for (int64_t row = begin; row < end; ++row) status[row] = verify_row<Id>(job, row);
+}
+
+}  // namespace
+
+void PV_ISA_NAME(execute_rows)(const ExecuteCall& call, int64_t begin, int64_t end) {
+  switch (call.words_per_set) {
+    case 1: return rows_of_width<1>(call, begin, end);
+    case 2: return rows_of_width<2>(call, begin, end);
+    case 16: return rows_of_width<16>(call, begin, end);
+    default: return rows_of_width<64>(call, begin, end);
+  }
+}
+
+void PV_ISA_NAME(verify_rows)(const ExecuteCall& call, int8_t* status, int64_t begin, int64_t end) {
+  switch (call.id_bytes) {
+    case 1: return verify_rows<uint8_t>(call, status, begin, end);
+    case 2: return verify_rows<int16_t>(call, status, begin, end);
+    case 4: return verify_rows<int32_t>(call, status, begin, end);
+    default: return verify_rows<int64_t>(call, status, begin, end);
+  }
+}
+
+}  // namespace pyvqa

@@ -1,0 +1,36 @@
+"""The kernels: one file per op, each with its fake kernel and shapes in its docstring."""
+
+from pyvqa._core import cuda_missing, isa
+from pyvqa.ops.execute import (
+    AnswerTable,
+    Execution,
+    Kind,
+    PackedScenes,
+    Reason,
+    Trace,
+    execute,
+    execute_trace,
+    reward,
+    verify,
+)
+
+__all__ = [
+    "AnswerTable",
+    "Execution",
+    "Kind",
+    "PackedScenes",
+    "Reason",
+    "Trace",
+    "cuda_missing",
+    "execute",
+    "execute_trace",
+    "has_cuda",
+    "isa",
+    "reward",
+    "verify",
+]
+
+
+def has_cuda() -> bool:
+    """Say whether the CUDA kernels are loaded; `cuda_missing()` says why they are not."""
+    return cuda_missing() is None

@@ -1,0 +1,1 @@
+"""The program languages: signatures, parsing, linearisation, compilation to one bytecode."""

@@ -1,0 +1,1 @@
+"""NS-VQA: questions parsed into programs, executed on scenes (Yi et al. 2018)."""

@@ -1,0 +1,1 @@
+"""The networks of NS-VQA, one file each."""

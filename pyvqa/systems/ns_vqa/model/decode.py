@@ -1,0 +1,139 @@
+"""Writing programs step by step: the likeliest one, or random ones, free or held to a grammar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pyvqa.nn.product import compute_dtype, prepare, product
+from pyvqa.nn.recurrent import cell_step
+from pyvqa.systems.ns_vqa.grammar import Grammar
+from pyvqa.systems.ns_vqa.model.parser import (
+    END,
+    NULL,
+    START,
+    Memory,
+    QuestionParser,
+    attention,
+)
+
+Choose = Callable[[Tensor], Tensor]  # log-probabilities [R, V] -> tokens [R]
+
+
+class _Stepper:
+    """The decoder, one step at a time, with everything that does not change brought into form."""
+
+    def __init__(self, parser: QuestionParser, rows: int) -> None:
+        decoder, embedding = parser.decoder, parser.function_embedding.weight
+        self.dtype = compute_dtype(embedding)
+        self.table = decoder.input_gates(0, "", embedding)  # [V, 4 H]
+        self.recurrent = [self._ready(decoder.weight_hh_l0, rows)]
+        self.bias: list[Tensor] = []
+        for layer in range(1, decoder.num_layers):
+            both = [getattr(decoder, f"weight_{name}_l{layer}") for name in ("ih", "hh")]
+            self.recurrent.append(self._ready(torch.cat(both, 1), rows))
+            biases = [getattr(decoder, f"bias_{name}_l{layer}") for name in ("ih", "hh")]
+            self.bias.append(biases[0] + biases[1])
+        self.attend = None if parser.attend is None else self._ready(parser.attend.weight, rows)
+        self.attend_bias = None if parser.attend is None else parser.attend.bias
+        self.classify = self._ready(parser.classify.weight, rows)
+        self.classify_bias = parser.classify.bias
+
+    def _ready(self, weight: Tensor, rows: int) -> Tensor:
+        return prepare(weight.to(self.dtype), rows)
+
+    def _times(self, x: Tensor, weight: Tensor) -> Tensor:
+        return product(x.to(self.dtype), weight).to(x.dtype)
+
+    def step(
+        self, tokens: Tensor, hidden: list[Tensor], cell: list[Tensor], memory: Memory
+    ) -> Tensor:
+        """Feed one token a row and give the log-probabilities of the next; updates the states."""
+        for layer, weight in enumerate(self.recurrent):
+            if layer == 0:
+                gates = self._times(hidden[0], weight).add_(self.table[tokens])
+            else:
+                inputs = torch.cat((hidden[layer - 1], hidden[layer]), 1)
+                gates = self._times(inputs, weight).add_(self.bias[layer - 1])
+            hidden[layer], cell[layer] = cell_step(gates, cell[layer])
+        top = hidden[-1]
+        if self.attend is not None:
+            context = attention(top.unflatten(0, (memory.outputs.shape[0], -1)), memory)
+            joint = torch.cat((context.flatten(0, 1), top), 1)
+            top = torch.tanh(self._times(joint, self.attend) + self.attend_bias)
+        return torch.log_softmax(self._times(top, self.classify) + self.classify_bias, 1)
+
+
+def greedy(
+    parser: QuestionParser, memory: Memory, *, grammar: Grammar | None = None, stop: bool = True
+) -> Tensor:
+    """Write each question's likeliest next token until `<END>`: -> int64 [B, max_steps].
+
+    Without `stop` all steps run and rows go on after `<END>`, as the original does.
+    """
+    return _write(parser, memory, lambda log_probs: log_probs.argmax(1), 1, grammar, stop)
+
+
+def sample(
+    parser: QuestionParser,
+    memory: Memory,
+    samples: int = 1,
+    *,
+    grammar: Grammar | None = None,
+    stop: bool = True,
+) -> Tensor:
+    """Draw programs from the parser's distribution: -> int64 [B * samples, max_steps]."""
+
+    def draw(log_probs: Tensor) -> Tensor:
+        return torch.multinomial(log_probs.exp(), 1).squeeze(1)
+
+    return _write(parser, memory, draw, samples, grammar, stop)
+
+
+@torch.no_grad()
+def _write(
+    parser: QuestionParser,
+    memory: Memory,
+    choose: Choose,
+    samples: int,
+    grammar: Grammar | None,
+    stop: bool,
+) -> Tensor:
+    questions = memory.outputs.shape[0]
+    device = memory.outputs.device
+    stepper = _Stepper(parser, questions * samples)
+    hidden = [h.repeat_interleave(samples, 0) for h in memory.state.hidden]
+    cell = [c.repeat_interleave(samples, 0) for c in memory.state.cell]
+    programs = torch.full((questions * samples, parser.max_steps), NULL, device=device)
+    tokens = torch.full((questions * samples,), START, device=device)
+    rows = torch.arange(questions * samples, device=device)  # those still being written
+    place = grammar.start(rows.shape[0], device) if grammar is not None else None
+    ended = torch.zeros_like(rows, dtype=torch.bool)
+    for step in range(parser.max_steps):
+        log_probs = stepper.step(tokens, hidden, cell, memory)
+        if grammar is not None and place is not None:
+            log_probs = grammar.constrain(log_probs, place, parser.max_steps - step)
+        tokens = choose(log_probs)
+        if grammar is not None and place is not None:
+            place = grammar.advance(place, tokens)
+        if not stop:
+            programs[:, step] = tokens
+            continue
+        tokens = tokens.masked_fill(ended, NULL)
+        programs[rows, step] = tokens
+        ended |= tokens == END
+        if device.type != "cpu":  # looking at `ended` would wait for the device
+            continue
+        open_questions = ~ended.view(-1, samples).all(1)
+        alive = int(open_questions.sum())
+        if alive == 0:
+            break
+        if alive <= 0.75 * open_questions.shape[0]:
+            memory = memory.rows(open_questions.nonzero().squeeze(1))
+            keep = open_questions.repeat_interleave(samples)
+            rows, tokens, ended = rows[keep], tokens[keep], ended[keep]
+            hidden, cell = [h[keep] for h in hidden], [c[keep] for c in cell]
+            place = None if place is None else place[keep]
+    return programs

@@ -1,0 +1,154 @@
+"""The question parser: words in, the tokens of a CLEVR program out.
+
+A bidirectional LSTM reads the question; an LSTM decoder with attention over its outputs writes
+the program in prefix order (Yi et al. 2018, section 3; ns-vqa reason/models/{encoder,decoder,
+attention}.py). Two ways of treating padding, chosen per model:
+
+* `mask_padding=True` (new models): a question's result does not depend on its batch, and nothing
+  is computed after a program's `<END>`.
+* `mask_padding=False` (original checkpoints): padded positions hold zeros but take part in the
+  attention's softmax, so a result depends on the longest question of the batch.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pyvqa.nn.product import linear
+from pyvqa.nn.recurrent import Packing, State, TokenLstm, pack_full, pack_lengths
+
+NULL, START, END = 0, 1, 2
+
+
+class Memory(NamedTuple):
+    """What the encoder leaves for the decoder, in the batch's own order."""
+
+    outputs: Tensor  # [B, T, D]
+    padding: Tensor | None  # [B, T] true where attention must not look; None: it looks everywhere
+    state: State  # [layers, B, D] each
+
+    def rows(self, keep: Tensor) -> Memory:
+        """Give the memory of the questions `keep` [M] alone."""
+        padding = None if self.padding is None else self.padding[keep]
+        state = State(self.state.hidden[:, keep], self.state.cell[:, keep])
+        return Memory(self.outputs[keep], padding, state)
+
+
+class Scores(NamedTuple):
+    """Log-probabilities of every function at every decoded step, packed."""
+
+    log_probs: Tensor  # [P, V]
+    packing: Packing
+
+    def padded(self) -> Tensor:
+        """Lay the log-probabilities out as [B, S, V], zero where nothing was computed."""
+        return self.packing.pad(self.log_probs)
+
+
+def token_lengths(tokens: Tensor, missing: int | None = None) -> Tensor:
+    """Count each row's tokens up to and including its first `<END>`: [B, T] -> int64 [B].
+
+    A row without `<END>` counts `missing`, by default all its tokens.
+    """
+    is_end = tokens == END
+    first = is_end.to(torch.uint8).argmax(1) + 1
+    return torch.where(is_end.any(1), first, tokens.shape[1] if missing is None else missing)
+
+
+class QuestionParser(nn.Module):
+    """Encoder and attention decoder.
+
+    encode(questions [B, T]) -> Memory
+    score(memory, inputs [B * K, S]) -> log-probabilities of what follows each input token
+    """
+
+    def __init__(
+        self,
+        words: int,
+        functions: int,
+        *,
+        word_dim: int = 300,
+        hidden: int = 256,
+        layers: int = 2,
+        bidirectional: bool = True,
+        attention: bool = True,
+        variable_lengths: bool = True,
+        mask_padding: bool = True,
+        max_steps: int = 27,
+    ) -> None:
+        super().__init__()
+        width = hidden * (2 if bidirectional else 1)
+        self.word_embedding = nn.Embedding(words, word_dim)
+        self.encoder = TokenLstm(word_dim, hidden, layers, bidirectional=bidirectional)
+        self.function_embedding = nn.Embedding(functions, word_dim)
+        self.decoder = TokenLstm(word_dim, width, layers)
+        self.classify = nn.Linear(width, functions)
+        self.attend = nn.Linear(2 * width, width) if attention else None
+        self.variable_lengths = variable_lengths
+        self.mask_padding = mask_padding
+        self.max_steps = max_steps
+
+    def encode(self, questions: Tensor, lengths: Tensor | None = None) -> Memory:
+        """Read framed questions [B, T]; `lengths` [B] on the CPU saves looking for `<END>`."""
+        rows, steps = questions.shape
+        if self.variable_lengths:
+            lengths = token_lengths(questions, missing=1).cpu() if lengths is None else lengths
+            questions = questions[:, : int(lengths.max())]
+            packing = pack_lengths(lengths, questions.shape[1]).to(questions.device)
+        else:
+            packing = pack_full(rows, steps, questions.device)
+        tokens = packing.pack(questions)
+        packed, state = self.encoder(self.word_embedding.weight, tokens, packing)
+        outputs = packing.pad(packed)
+        padding = None
+        if self.mask_padding and self.variable_lengths:
+            padding = packing.pad(torch.zeros_like(packing.index, dtype=torch.bool), value=True)
+        restore = packing.restore
+        return Memory(outputs, padding, State(*(self._join(x[:, restore]) for x in state)))
+
+    def _join(self, state: Tensor) -> Tensor:
+        """Put both directions' states side by side: [layers * 2, B, H] -> [layers, B, 2 H]."""
+        if not self.encoder.bidirectional:
+            return state
+        return state.unflatten(0, (-1, 2)).transpose(1, 2).flatten(2)
+
+    def score(self, memory: Memory, inputs: Tensor, lengths: Tensor | None = None) -> Scores:
+        """Feed `inputs` [B * K, S] (K programs a question, neighbours) and score what follows.
+
+        `lengths` [B * K] on the CPU: how many inputs of each row matter; None means all of them.
+        """
+        if lengths is None:
+            packing = pack_full(*inputs.shape, inputs.device)
+        else:
+            inputs = inputs[:, : int(lengths.max())]
+            packing = pack_lengths(lengths, inputs.shape[1]).to(inputs.device)
+        samples = inputs.shape[0] // memory.outputs.shape[0]
+        question = packing.order // samples
+        state = State(memory.state.hidden[:, question], memory.state.cell[:, question])
+        tokens = packing.pack(inputs)
+        states, _ = self.decoder(self.function_embedding.weight, tokens, packing, state)
+        if self.attend is not None:
+            grouped = packing.pad(states).unflatten(0, (-1, samples)).flatten(1, 2)
+            context = attention(grouped, memory)  # [B, K * S, D]
+            context = packing.pack(context.unflatten(1, (samples, -1)).flatten(0, 1))
+            joint = torch.cat((context, states), 1)
+            states = torch.tanh(linear(joint, self.attend.weight, self.attend.bias))
+        logits = linear(states, self.classify.weight, self.classify.bias)
+        return Scores(torch.log_softmax(logits, 1), packing)
+
+
+def attention(queries: Tensor, memory: Memory) -> Tensor:
+    """Average the encoder's outputs by their likeness to each query: [B, Q, D] -> [B, Q, D]."""
+    weights = attention_weights(queries, memory)
+    return torch.bmm(weights, memory.outputs.to(weights.dtype)).to(queries.dtype)
+
+
+def attention_weights(queries: Tensor, memory: Memory) -> Tensor:
+    """Say how much each query looks at each word, [B, Q, D] -> [B, Q, T]; rows sum to one."""
+    likeness = torch.bmm(queries, memory.outputs.transpose(1, 2))
+    if memory.padding is not None:
+        likeness = likeness.masked_fill(memory.padding.unsqueeze(1), -torch.inf)
+    return torch.softmax(likeness, 2)
