@@ -47,7 +47,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
-        with _explained(path):
+        with explain_write(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             sync(temporary)
@@ -71,7 +71,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     aside = path.with_name(f"{path.name}.old-{os.getpid()}")
     try:
-        with _explained(path):
+        with explain_write(path):
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
             yield temporary
@@ -90,8 +90,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn the system's refusal to write into a DataError that says what to do."""
+def explain_write(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write at `path` into a DataError that says what to do."""
     try:
         yield
     except OSError as error:
@@ -141,9 +141,7 @@ def write_json(path: str | Path, value: Any, *, indent: int | None = 2) -> None:
         write_text(path, text)
 
 
-def read_json(
-    path: str | Path, *, expect: type | None = None, keys: Sequence[str] = ()
-) -> Any:
+def read_json(path: str | Path, *, expect: type | None = None, keys: Sequence[str] = ()) -> Any:
     """Read `.json` or `.json.gz`, checking the outermost shape.
 
     `expect` is `dict` or `list`; `keys` must all be present in the outermost dictionary.

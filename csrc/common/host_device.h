@@ -4,5 +4,5 @@
 #if defined(__CUDACC__)
 #define PV_HD __host__ __device__ __forceinline__
 #else
-#define PV_HD inline
+#define PV_HD inline __attribute__((always_inline))
 #endif

@@ -19,6 +19,20 @@ inline unsigned blocks_for(int64_t items, int block) {
   return static_cast<unsigned>(blocks < 1 ? 1 : blocks > kMost ? kMost : blocks);
 }
 
+// The shared memory whose size the launch gives, inside a kernel.
+#if defined(__CUDACC__)
+template <class T>
+__device__ __forceinline__ T* dynamic_shared() {
+  extern __shared__ __align__(16) unsigned char memory[];
+  return reinterpret_cast<T*>(memory);
+}
+#else
+template <class T>
+T* dynamic_shared() {
+  return reinterpret_cast<T*>(host_cuda::dynamic_shared());
+}
+#endif
+
 template <class... Parameters, class... Arguments>
 cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
                    cudaStream_t stream, Arguments&&... arguments) {

@@ -194,16 +194,13 @@ PV_HD void binary(Value<W>& a, const Value<W>& b, Op op, int arg0, int arg1) {
   }
 }
 
-// One instruction, its operands in registers; the result is in register 0.
+// One instruction: `a` is the accumulator, `saved` the other registers (saved[0] stays empty). The
+// accumulator is a variable of its own so that the compiler keeps it out of memory.
 template <int W, int R>
-PV_HD void step(uint64_t word, Value<W>* registers, const Scene<W>& scene) {
+PV_HD void step(uint64_t word, Value<W>& a, Value<W>* saved, const Scene<W>& scene) {
   const Op op = static_cast<Op>(word & 0xff);
-  const int first = static_cast<int>(word >> 8) & (R - 1);
-  const int second = static_cast<int>(word >> 16) & (R - 1);
-  const int save = static_cast<int>(word >> 24) & (R - 1);
   const int arg0 = static_cast<int>(word >> 32 & 0xffff), arg1 = static_cast<int>(word >> 48);
-  Value<W>& a = registers[0];
-  if (first) a = registers[first];
+  if (R > 2 && (word & 0xff00)) a = saved[static_cast<int>(word >> 8) & (R - 1)];
   switch (op) {
     case Op::filter: {
       if (a.kind != Kind::set) { fail(a, Reason::type_mismatch); break; }
@@ -212,8 +209,8 @@ PV_HD void step(uint64_t word, Value<W>* registers, const Scene<W>& scene) {
       break;
     }
     case Op::scene_push:
-      if (registers[1].kind != Kind::none) { fail(a, Reason::third_scene); break; }
-      registers[1] = a;
+      if (saved[1].kind != Kind::none) { fail(a, Reason::third_scene); break; }
+      saved[1] = a;
       [[fallthrough]];
     case Op::scene:
       a.kind = Kind::set;
@@ -265,7 +262,7 @@ PV_HD void step(uint64_t word, Value<W>* registers, const Scene<W>& scene) {
     case Op::intersect:
     case Op::union_after:
     case Op::union_sorted:
-      binary(a, registers[second], op, arg0, arg1);
+      binary(a, saved[static_cast<int>(word >> 16) & (R - 1)], op, arg0, arg1);
       break;
     case Op::ordinal:
       if (a.kind != Kind::set) { fail(a, Reason::type_mismatch); break; }
@@ -281,7 +278,7 @@ PV_HD void step(uint64_t word, Value<W>* registers, const Scene<W>& scene) {
     default:
       break;
   }
-  if (save) registers[save] = a;
+  if (R > 2 && (word & 0xff000000)) saved[static_cast<int>(word >> 24) & (R - 1)] = a;
 }
 
 // What one call executes; all pointers are valid on the side (host or device) that runs it.
@@ -295,6 +292,7 @@ struct Job {
   const int64_t* offsets;      // [scenes + 1]
   int64_t scenes;
   int64_t word_count;
+  int64_t end_id = -1;         // the only id that ends a program, -1 if there are none or several
 };
 
 // Where results go. Null pointers are not written.
@@ -314,14 +312,24 @@ struct Results {
   uint64_t* trace_sets;   // [rows, length, 2, W]
 };
 
-// Position of the first `end`, -1 without one, -2 if an id before it is not in the table.
+// The word of an id; ids outside the table fail.
+PV_HD uint64_t instruction_at(const Job& job, uint64_t id) {
+  if (id < static_cast<uint64_t>(job.vocabulary)) return static_cast<uint64_t>(job.table[id]);
+  return static_cast<uint64_t>(Op::fail) | static_cast<uint64_t>(Reason::unknown_token) << 32;
+}
+
+PV_HD bool ends(uint64_t word) { return (word & 0xff) == static_cast<uint64_t>(Op::end); }
+
+// Position of the first `end`, -1 without one.
 template <class Id>
 PV_HD int64_t find_end(const Id* row, const Job& job) {
-  for (int64_t i = 0; i < job.length; ++i) {
-    const uint64_t id = static_cast<uint64_t>(row[i]);
-    if (id >= static_cast<uint64_t>(job.vocabulary)) return -2;
-    if (static_cast<uint8_t>(job.table[id]) == static_cast<uint8_t>(Op::end)) return i;
+  if (job.end_id >= 0) {  // the usual table has one end: compare ids, look nothing up
+    for (int64_t i = 0; i < job.length; ++i)
+      if (static_cast<int64_t>(row[i]) == job.end_id) return i;
+    return -1;
   }
+  for (int64_t i = 0; i < job.length; ++i)
+    if (ends(instruction_at(job, static_cast<uint64_t>(row[i])))) return i;
   return -1;
 }
 
@@ -374,33 +382,37 @@ PV_HD int64_t checked_instruction(int64_t word) {
   return static_cast<int64_t>(Op::fail) | static_cast<int64_t>(Reason::unknown_token) << 32;
 }
 
+// Whether a word names registers that the two-register machine does not have or use: any but register 1 as
+// the second operand's.
+PV_HD bool needs_many_registers(int64_t word) { return (word & 0xfffeff00) != 0; }
+
 template <int W, int R, class Id>
 PV_HD void run_row(const Job& job, const Results& out, int64_t row) {
   const Id* ids = static_cast<const Id*>(job.programs) + row * job.length;
-  Value<W> registers[R];
+  Value<W> a, saved[R];
   const int64_t scene_index = job.scene_index[row], end = find_end(ids, job);
   if (end < 0) {
-    fail(registers[0], end == -1 ? Reason::no_end : Reason::unknown_token);
+    fail(a, Reason::no_end);
   } else if (!scene_fits<W>(job, scene_index)) {
-    fail(registers[0], Reason::unknown_scene);
+    fail(a, Reason::unknown_scene);
   } else {
     const Scene<W> scene{job.words + job.offsets[scene_index]};
     if (out.trace_kind) out.trace_kind[row * job.length + end] = static_cast<uint8_t>(Kind::none);
     for (int64_t i = end - 1; i >= 0; --i) {
-      step<W, R>(static_cast<uint64_t>(job.table[static_cast<uint64_t>(ids[i])]), registers, scene);
-      if (registers[0].kind == Kind::error) break;
+      step<W, R>(instruction_at(job, static_cast<uint64_t>(ids[i])), a, saved, scene);
+      if (a.kind == Kind::error) break;
       if (out.trace_kind) {
         const int64_t at = row * job.length + i;
-        out.trace_kind[at] = static_cast<uint8_t>(registers[0].kind);
-        out.trace_value[at] = registers[0].value;
-        write_set(out.trace_sets + at * 2 * W, registers[0]);
+        out.trace_kind[at] = static_cast<uint8_t>(a.kind);
+        out.trace_value[at] = a.value;
+        write_set(out.trace_sets + at * 2 * W, a);
       }
     }
   }
-  out.kind[row] = static_cast<uint8_t>(registers[0].kind);
-  out.value[row] = registers[0].value;
-  if (out.answer) out.answer[row] = answer_id(registers[0], out);
-  if (out.sets) write_set(out.sets + row * 2 * W, registers[0]);
+  out.kind[row] = static_cast<uint8_t>(a.kind);
+  out.value[row] = a.value;
+  if (out.answer) out.answer[row] = answer_id(a, out);
+  if (out.sets) write_set(out.sets + row * 2 * W, a);
 }
 
 // The static check: types instead of values, the same walk. 0 = a well-formed, well-typed prefix
@@ -441,11 +453,11 @@ PV_HD int8_t verify_row(const Job& job, int64_t row) {
   constexpr int kDepth = 64;
   const Id* ids = static_cast<const Id*>(job.programs) + row * job.length;
   const int64_t end = find_end(ids, job);
-  if (end < 0) return static_cast<int8_t>(end == -1 ? Reason::no_end : Reason::unknown_token);
+  if (end < 0) return static_cast<int8_t>(Reason::no_end);
   uint8_t stack[kDepth];
   int depth = 0, scenes = 0;
   for (int64_t i = end - 1; i >= 0; --i) {
-    const uint64_t word = static_cast<uint64_t>(job.table[static_cast<uint64_t>(ids[i])]);
+    const uint64_t word = instruction_at(job, static_cast<uint64_t>(ids[i]));
     const Op op = static_cast<Op>(word & 0xff);
     const Signature s = signature(op, static_cast<int>(word >> 32 & 0xffff));
     if (s.operands < 0) return static_cast<int8_t>(Reason::unknown_token);

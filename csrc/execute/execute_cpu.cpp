@@ -11,14 +11,21 @@ constexpr int64_t kGrain = 256;  // programs a thread takes at a time: about 10 
 
 struct Table {
   std::vector<int64_t> words;
-  int registers = 2;
+  int registers = 2;   // the two-register machine names no register but the second operand's
+  int64_t end_id = -1;
 
   explicit Table(const Tensor& table) : words(table.size(0)) {
     const int64_t* from = table.const_data_ptr<int64_t>();
+    int64_t ends = 0;
     for (size_t i = 0; i < words.size(); ++i) {
       words[i] = checked_instruction(from[i]);
-      if ((words[i] >> 8 | words[i] >> 16 | words[i] >> 24) & 0xfe) registers = kRegisters;
+      if (needs_many_registers(words[i])) registers = kRegisters;
+      if ((words[i] & 0xff) == static_cast<int64_t>(Op::end)) {
+        end_id = static_cast<int64_t>(i);
+        ++ends;
+      }
     }
+    if (ends != 1) end_id = -1;
   }
 };
 
@@ -47,7 +54,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> execute_cpu(
   out.integer_answers = integers.const_data_ptr<int32_t>();
   out.integers = integers.size(0);
   if (with_sets) out.sets = static_cast<uint64_t*>(sets.mutable_data_ptr());
-  run(t.job(checked.words.data()), out, width, checked.registers, t.programs.id_bytes);
+  Job job = t.job(checked.words.data());
+  job.end_id = checked.end_id;
+  run(job, out, width, checked.registers, t.programs.id_bytes);
   return {t.kind, t.value, answer, sets};
 }
 
@@ -65,7 +74,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> execute_trace_cpu(
   out.trace_kind = kinds.mutable_data_ptr<uint8_t>();
   out.trace_value = values.mutable_data_ptr<int32_t>();
   out.trace_sets = static_cast<uint64_t*>(sets.mutable_data_ptr());
-  run(t.job(checked.words.data()), out, width, checked.registers, t.programs.id_bytes);
+  Job job = t.job(checked.words.data());
+  job.end_id = checked.end_id;
+  run(job, out, width, checked.registers, t.programs.id_bytes);
   return {t.kind, t.value, kinds, values, sets};
 }
 
@@ -73,8 +84,8 @@ Tensor verify_cpu(const Tensor& programs, const Tensor& table) {
   const Programs p = check_programs(programs, table);
   const Tensor status = torch::stable::new_empty(programs, {programs.size(0)}, ScalarType::Char);
   const Table checked(p.table);
-  const Job job{p.programs.const_data_ptr(), programs.size(0), programs.size(1), checked.words.data(),
-                p.table.size(0), nullptr, nullptr, nullptr, 0, 0};
+  Job job = verify_job(p, checked.words.data());
+  job.end_id = checked.end_id;
   const ExecuteCall call{&job, nullptr, 1, 2, p.id_bytes};
   int8_t* out = status.mutable_data_ptr<int8_t>();
   const auto kernel = PV_DISPATCH(verify_rows);

@@ -10,8 +10,6 @@ namespace {
 constexpr int kBlock = 128;
 constexpr int kCheckBlock = 256;
 
-__device__ bool needs_many_registers(int64_t word) { return ((word >> 8 | word >> 16 | word >> 24) & 0xfe) != 0; }
-
 // Copies the table, instructions that could lead outside the tables replaced by failing ones, and notes in
 // the word behind it how many registers the rest needs.
 __global__ void __launch_bounds__(kCheckBlock)

@@ -82,6 +82,7 @@ class QuestionReader {
   size_t first_node_ = 0, first_input_ = 0;
   size_t output_at_ = 0;  // where the last node's `_output` stands; 0 if it has none
   std::string name_, values_;
+  int value_count_ = 0;
 };
 
 QuestionTable QuestionReader::read() {
@@ -216,7 +217,7 @@ void QuestionReader::read_node(int64_t index) {
   const size_t first = out.inputs.size();
   bool has_name = false;
   name_.clear();
-  values_.clear();
+  value_count_ = 0;
   output_at_ = 0;
   std::string_view key;
   in_.enter_object();
@@ -239,7 +240,7 @@ void QuestionReader::read_node(int64_t index) {
   if (!has_name || name_.empty()) {
     in_.fail("program node " + std::to_string(index) + " has no 'function' or 'type'");
   }
-  if (!values_.empty()) {
+  if (value_count_ > 0) {
     name_ += '[';
     name_ += values_;
     name_ += ']';
@@ -250,10 +251,11 @@ void QuestionReader::read_node(int64_t index) {
 
 void QuestionReader::read_values() {
   values_.clear();
+  value_count_ = 0;
   if (in_.null()) return;
   in_.enter_array();
-  while (in_.next_item()) {
-    if (!values_.empty()) values_ += ',';
+  for (; in_.next_item(); ++value_count_) {
+    if (value_count_ > 0) values_ += ',';
     values_ += in_.string();
   }
 }

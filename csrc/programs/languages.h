@@ -103,27 +103,18 @@ inline std::optional<Instruction> shared_instruction(const Function& f, bool boo
   return std::nullopt;
 }
 
-// The instruction of a function string, none for a string the language does not know.
-inline std::optional<Instruction> instruction(Language language, std::string_view text) {
+// Functions that CLEVR-Ref+ adds.
+inline std::optional<Instruction> expression_instruction(const Function& f) {
   using namespace language_tables;
-  const auto f = parse_function(text);
-  if (!f) return std::nullopt;
-  const bool ref = language == Language::clevr_ref, bare = f->values.empty();
-  if (bare && f->name == "scene") return Instruction{.op = ref ? Op::scene : Op::scene_push};
-  if (bare && f->name == "unique") return Instruction{.op = ref ? Op::unique_only : Op::unique_first};
-  if (bare && f->name == "union") return Instruction{.op = ref ? Op::union_sorted : Op::union_after};
-  if (ref && bare && f->name == "equal_object") return Instruction{.op = Op::equal_object, .arg1 = 1};
-  if (ref && f->name == "filter_ordinal" && f->values.size() == 2) {
-    if (const auto argument = ordinal_argument(f->values[0], f->values[1]))
+  if (f.name == "equal_object" && f.values.empty()) return Instruction{.op = Op::equal_object, .arg1 = 1};
+  if (f.name == "filter_ordinal" && f.values.size() == 2)
+    if (const auto argument = ordinal_argument(f.values[0], f.values[1]))
       return Instruction{.op = Op::ordinal, .arg0 = *argument};
-    return std::nullopt;
+  if (f.name == "filter_visible" && f.values.size() == 1) {
+    if (f.values[0] == "fully visible") return Instruction{.op = Op::visible, .arg0 = 1};
+    if (f.values[0] == "partially visible") return Instruction{.op = Op::visible, .arg0 = 2};
   }
-  if (ref && f->name == "filter_visible" && f->values.size() == 1) {
-    if (f->values[0] == "fully visible") return Instruction{.op = Op::visible, .arg0 = 1};
-    if (f->values[0] == "partially visible") return Instruction{.op = Op::visible, .arg0 = 2};
-    return std::nullopt;
-  }
-  return shared_instruction(*f, ref);
+  return std::nullopt;
 }
 
 // Operands an instruction takes in its language.
@@ -139,6 +130,24 @@ inline int operands(Op op) {
     case Op::union_sorted: return 2;
     default: return 1;
   }
+}
+
+// The instruction of a function string, none for a string the language does not know. The second operand
+// of CLEVR's binary functions is what the last scene pushed aside; CLEVR-Ref+ gets its registers when a
+// program is compiled.
+inline std::optional<Instruction> instruction(Language language, std::string_view text) {
+  using namespace language_tables;
+  const auto f = parse_function(text);
+  if (!f) return std::nullopt;
+  const bool ref = language == Language::clevr_ref, bare = f->values.empty();
+  std::optional<Instruction> found;
+  if (bare && f->name == "scene") found = Instruction{.op = ref ? Op::scene : Op::scene_push};
+  else if (bare && f->name == "unique") found = Instruction{.op = ref ? Op::unique_only : Op::unique_first};
+  else if (bare && f->name == "union") found = Instruction{.op = ref ? Op::union_sorted : Op::union_after};
+  else if (ref) found = expression_instruction(*f);
+  if (!found) found = shared_instruction(*f, ref);
+  if (found && !ref && operands(found->op) == 2) found->second = 1;
+  return found;
 }
 
 }  // namespace pyvqa

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from pyvqa.errors import CheckpointError, DataError
-from pyvqa.files import atomic_folder, read_json, sha256, write_text
+from pyvqa.files import atomic_folder, explain_write, read_json, sha256, write_text
 from pyvqa.train.stage import State
 
 _FORMAT = 1
@@ -50,7 +50,8 @@ def save(folder: Path, step: int, state: State, meta: Mapping[str, Any], *, keep
         document = {"content": content, "sha256": _digest(content)}
         (temporary / "meta.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     write_text(folder / "last", f"{target.name}\n")
-    _prune(folder, target, keep)
+    with explain_write(target):
+        _prune(folder, target, keep)
     return target
 
 

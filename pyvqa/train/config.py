@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import hashlib
 import io
+import json
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -31,9 +33,7 @@ _SYSTEMS = Path(__file__).resolve().parent.parent / "systems"
 _KEY = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
 
 
-def load_config(
-    source: str | Path, overrides: Sequence[str], config_type: type[Config]
-) -> Config:
+def load_config(source: str | Path, overrides: Sequence[str], config_type: type[Config]) -> Config:
     """Read a config, apply `key=value` overrides and check every value against `config_type`.
 
     Raises:
@@ -75,7 +75,9 @@ def read_source(source: str | Path) -> dict[str, Any]:
         base_path, base_name = (beside, "") if beside.is_file() else _find(str(base))
         below = _read_yaml(base_path)
         if "base" in below:
-            raise ConfigError(f"{base_path}: a base may not have a base itself; merge the two files")
+            raise ConfigError(
+                f"{base_path}: a base may not have a base itself; merge the two files"
+            )
         values = _merged(below, values)
         name = name or base_name
     if name:
@@ -132,6 +134,13 @@ def changed_keys(old: dict[str, Any], config: Any) -> list[str]:
         for key in sorted(before.keys() | after.keys())
         if key not in operational and before.get(key, MISSING) != after.get(key, MISSING)
     ]
+
+
+def digest(config: Any) -> str:
+    """Give a fingerprint of all settings but the operational ones."""
+    operational = set(_operational(config))
+    lasting = [(key, value) for key, value in _flat(to_plain(config)) if key not in operational]
+    return hashlib.sha256(json.dumps(lasting).encode("utf-8")).hexdigest()
 
 
 def check_limits(config: Any, where: str, prefix: str = "") -> None:

@@ -93,8 +93,8 @@ def _after_warmup(config: ScheduleConfig, now: int, total: int) -> float:
         return float(config.factor ** bisect.bisect_right(config.milestones, now))
     if config.name == "constant":
         return 1.0
-    # How far along the way from the end of the warm-up to the last unit, 0 to 1.
-    done = min(1.0, (now - config.warmup) / max(1, total - 1 - config.warmup))
+    # How far along the way from the end of the warm-up to the end of the run, 0 to 1.
+    done = min(1.0, (now - config.warmup) / max(1, total - config.warmup))
     fall = 1.0 - done if config.name == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
     return config.floor + (1.0 - config.floor) * fall
 

@@ -69,7 +69,7 @@ class ScheduleConfig:
 
     For the first `warmup` units the factor climbs in a straight line from `warmup_from` to 1;
     then `constant` stays, `step` multiplies by `factor` at each milestone, `linear` and `cosine`
-    fall to `floor` at the last step. `unit` says what `warmup` and `milestones` count.
+    fall to `floor` at the end of the run. `unit` says what `warmup` and `milestones` count.
     """
 
     name: str = setting("constant", choices=("constant", "step", "linear", "cosine"))

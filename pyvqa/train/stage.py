@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -35,6 +36,14 @@ class State:
     optimisers: dict[str, Optimizer] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)
     counters: dict[str, Tensor | float | int] = field(default_factory=dict)
+
+    def to(self, device: torch.device) -> None:
+        """Move networks and counters to a device, in place; derived states move what they add."""
+        for network in self.networks.values():
+            network.to(device)
+        for name, value in self.counters.items():
+            if isinstance(value, Tensor):
+                self.counters[name] = value.to(device)
 
 
 class Source(Protocol):

@@ -20,11 +20,13 @@ def build_parser(config: ParserConfig, words: int, functions: int) -> QuestionPa
     """
     vectors = None if config.word_vectors is None else _read_vectors(config.word_vectors, words)
     if vectors is not None:
-        config = replace(config, word_dim=vectors.shape[1])
+        function_dim = config.function_dim or config.word_dim
+        config = replace(config, word_dim=vectors.shape[1], function_dim=function_dim)
     parser = QuestionParser(
         words,
         functions,
         word_dim=config.word_dim,
+        function_dim=config.function_dim,
         hidden=config.hidden,
         layers=config.layers,
         bidirectional=config.bidirectional,

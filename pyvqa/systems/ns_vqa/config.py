@@ -10,6 +10,7 @@ class ParserConfig:
     """The shape of a question parser (defaults: Yi et al. 2018, ns-vqa reason/options)."""
 
     word_dim: int = 300
+    function_dim: int | None = None  # of function embeddings; None: as word_dim
     hidden: int = 256  # of one encoder direction; the decoder is twice as wide when bidirectional
     layers: int = 2
     bidirectional: bool = True

@@ -74,7 +74,8 @@ def parser_from_upstream(
     )
     weights = {ours: state[theirs].float().clone() for theirs, ours in names.items()}
     if "word_embedding.weight" in weights:  # word vectors from a file fix the encoder's width
-        config.word_dim = weights["function_embedding.weight"].shape[1]
+        config.word_dim = weights["word_embedding.weight"].shape[1]
+        config.function_dim = int(params["word_vec_dim"])
     words, functions = int(params["input_vocab_size"]), int(params["output_vocab_size"])
     return config, words, functions, weights, unplaced
 
@@ -92,7 +93,7 @@ def parser_to_upstream(
         "input_vocab_size": words,
         "output_vocab_size": functions,
         "hidden_size": config.hidden,
-        "word_vec_dim": config.word_dim,
+        "word_vec_dim": config.function_dim or config.word_dim,
         "n_layers": config.layers,
         "bidirectional": int(config.bidirectional),
         "variable_lengths": int(config.variable_lengths),

@@ -71,6 +71,7 @@ class QuestionParser(nn.Module):
         functions: int,
         *,
         word_dim: int = 300,
+        function_dim: int | None = None,
         hidden: int = 256,
         layers: int = 2,
         bidirectional: bool = True,
@@ -83,8 +84,8 @@ class QuestionParser(nn.Module):
         width = hidden * (2 if bidirectional else 1)
         self.word_embedding = nn.Embedding(words, word_dim)
         self.encoder = TokenLstm(word_dim, hidden, layers, bidirectional=bidirectional)
-        self.function_embedding = nn.Embedding(functions, word_dim)
-        self.decoder = TokenLstm(word_dim, width, layers)
+        self.function_embedding = nn.Embedding(functions, function_dim or word_dim)
+        self.decoder = TokenLstm(function_dim or word_dim, width, layers)
         self.classify = nn.Linear(width, functions)
         self.attend = nn.Linear(2 * width, width) if attention else None
         self.variable_lengths = variable_lengths

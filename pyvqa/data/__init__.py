@@ -1,0 +1,1 @@
+"""Official files in, tensors out."""

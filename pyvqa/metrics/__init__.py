@@ -1,0 +1,1 @@
+"""Scores of the published benchmarks, one file per family."""
