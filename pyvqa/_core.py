@@ -13,7 +13,8 @@ _cuda_error: str | None = None
 
 def _find(name: str) -> Path | None:
     # An editable install has two package folders: the sources and the built files.
-    return next((path for folder in pyvqa.__path__ if (path := Path(folder) / name).is_file()), None)
+    candidates = (Path(folder) / name for folder in pyvqa.__path__)
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def _load() -> None:
@@ -24,7 +25,7 @@ def _load() -> None:
             "pyvqa's kernels (_ops.so) are missing: install the package with `pip install .`; "
             "a bare source tree holds no compiled code"
         )
-    torch.ops.load_library(str(ops))
+    torch.ops.load_library(str(ops))  # type: ignore[no-untyped-call]
     cuda = _find("_ops_cuda.so")
     if cuda is None:
         from pyvqa import _build_info
@@ -32,7 +33,7 @@ def _load() -> None:
         _cuda_error = _build_info.CUDA_MISSING or "the library _ops_cuda.so is missing"
         return
     try:
-        torch.ops.load_library(str(cuda))
+        torch.ops.load_library(str(cuda))  # type: ignore[no-untyped-call]
     except OSError as error:  # CPU work must go on where, say, the driver is too old
         _cuda_error = str(error)
 

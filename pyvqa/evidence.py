@@ -1,13 +1,15 @@
 """How an answer came about: the one format that every system writes and every view reads.
 
-An `Answer` is a text with a list of `Step`s. A step says in words what was done, what came out of it
-and what it looked at: regions of the canvas, and links between two of them. The canvas is a picture
-with its detected regions, or a plan of a scene with its objects. Symbolic programs, module masks,
-grounded words, attention and pairwise relations all fit; `pyvqa.view` draws them and knows no system.
+An `Answer` is a text with a list of `Step`s. A step says in words what was done, what came out of
+it and what it looked at: regions of the canvas, and links between two of them. The canvas is a
+picture with its detected regions, or a plan of a scene with its objects. Symbolic programs, module
+masks, grounded words, attention and pairwise relations all fit; `pyvqa.view` draws them and knows
+no system.
 
 JSON (`to_json`, `from_json`, and files of many answers) holds exactly the fields below under their
-own names; fields at their default are left out when written and may be absent when read, fields that
-are not listed are an error. Weights lie in 0..1, positions are pixels of the canvas (x right, y down).
+own names. Fields at their default are left out when written and may be absent when read; a field
+that is not listed is an error. Weights lie in 0..1, positions are pixels of the canvas (x to the
+right, y down).
 """
 
 from __future__ import annotations
@@ -72,7 +74,9 @@ class Canvas:
     width: float
     height: float
     title: str = ""
-    image: str | None = None  # a `data:image/...;base64,` address, so that a page needs nothing else
+    image: str | None = (
+        None  # a `data:image/...;base64,` address, so that a page needs nothing else
+    )
     regions: tuple[Region, ...] = ()
 
 
@@ -182,7 +186,11 @@ def _decode(value: object, kind: Any, where: str) -> object:
         if value not in arguments:
             raise DataError(f"{where}: {value!r} is none of {', '.join(arguments)}")
         return value
-    return _decode_fields(value, kind, where) if dataclasses.is_dataclass(kind) else _decode_plain(value, kind, where)
+    return (
+        _decode_fields(value, kind, where)
+        if dataclasses.is_dataclass(kind)
+        else _decode_plain(value, kind, where)
+    )
 
 
 def _decode_tuple(value: object, arguments: tuple[Any, ...], where: str) -> tuple[object, ...]:
@@ -194,7 +202,9 @@ def _decode_tuple(value: object, arguments: tuple[Any, ...], where: str) -> tupl
         kinds = list(arguments)
     else:
         raise DataError(f"{where}: expected {len(arguments)} numbers, got {len(value)}")
-    return tuple(_decode(v, k, f"{where}[{i}]") for i, (v, k) in enumerate(zip(value, kinds, strict=True)))
+    return tuple(
+        _decode(v, k, f"{where}[{i}]") for i, (v, k) in enumerate(zip(value, kinds, strict=True))
+    )
 
 
 def _decode_plain(value: object, kind: type, where: str) -> object:
@@ -214,7 +224,9 @@ def _decode_fields(value: object, kind: Any, where: str) -> object:
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(value) - set(hints))
     if unknown:
-        raise DataError(f"{where}: unknown field {unknown[0]!r}; {kind.__name__} has {', '.join(hints)}")
+        raise DataError(
+            f"{where}: unknown field {unknown[0]!r}; {kind.__name__} has {', '.join(hints)}"
+        )
     for field in dataclasses.fields(kind):
         if _default(field) is dataclasses.MISSING and field.name not in value:
             raise DataError(f"{where}: the field {field.name!r} is missing")

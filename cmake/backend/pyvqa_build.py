@@ -17,8 +17,12 @@ from pathlib import Path
 from scikit_build_core import build as _base
 from scikit_build_core.build import build_sdist as build_sdist
 from scikit_build_core.build import get_requires_for_build_sdist as get_requires_for_build_sdist
-from scikit_build_core.build import prepare_metadata_for_build_editable as prepare_metadata_for_build_editable
-from scikit_build_core.build import prepare_metadata_for_build_wheel as prepare_metadata_for_build_wheel
+from scikit_build_core.build import (
+    prepare_metadata_for_build_editable as prepare_metadata_for_build_editable,
+)
+from scikit_build_core.build import (
+    prepare_metadata_for_build_wheel as prepare_metadata_for_build_wheel,
+)
 
 _HEADER = Path("include/torch/csrc/stable/library.h")
 _FALLBACK = "torch==2.13.0"  # headers only: the built library serves every torch >= 2.10

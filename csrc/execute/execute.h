@@ -76,9 +76,11 @@ PV_HD void set_all(uint64_t* set, int n) {
   }
 }
 
+// A set read from a packed scene. Bits beyond the scene's objects would lead outside its tables.
 template <int W>
-PV_HD void copy_set(uint64_t* to, const uint64_t* from) {
-  for (int w = 0; w < W; ++w) to[w] = from[w];
+PV_HD void read_set(uint64_t* to, const uint64_t* from, int objects) {
+  set_all<W>(to, objects);
+  for (int w = 0; w < W; ++w) to[w] &= from[w];
 }
 
 template <int W>
@@ -122,7 +124,7 @@ PV_HD void same_attribute(Value<W>& v, int attribute, const Scene<W>& scene) {
   const int object = v.value, code = scene.code(object, attribute);
   clear_set<W>(v.tail);
   if (is_value_of(code, attribute)) {
-    copy_set<W>(v.head, scene.value_mask(code - kFirstValueCode));
+    read_set<W>(v.head, scene.value_mask(code - kFirstValueCode), scene.objects());
   } else {  // a string outside CLEVR's lists has no mask
     clear_set<W>(v.head);
     for (int o = 0; o < scene.objects(); ++o)
@@ -142,7 +144,7 @@ PV_HD void ordinal(Value<W>& v, int arg, const Scene<W>& scene) {
   if (side == 1) k = size - 1 - k;  // from the right: the left-to-right order read backwards
   for (int p = 0; p < scene.objects(); ++p) {
     const int object = scene.in_order(side == 2, p);
-    if (!has<W>(v.head, object) || k-- > 0) continue;
+    if (object >= scene.objects() || !has<W>(v.head, object) || k-- > 0) continue;
     clear_set<W>(v.head);
     v.head[object >> 6] = uint64_t{1} << (object & 63);
     return;
@@ -234,7 +236,7 @@ PV_HD void step(uint64_t word, Value<W>& a, Value<W>* saved, const Scene<W>& sce
       break;
     case Op::relate:
       if (a.kind != Kind::object) { fail(a, Reason::type_mismatch); break; }
-      copy_set<W>(a.head, scene.related(arg0, a.value));
+      read_set<W>(a.head, scene.related(arg0, a.value), scene.objects());
       clear_set<W>(a.tail);
       a.kind = Kind::set;
       break;

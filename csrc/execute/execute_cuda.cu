@@ -10,24 +10,37 @@ namespace {
 constexpr int kBlock = 128;
 constexpr int kCheckBlock = 256;
 
-// Copies the table, instructions that could lead outside the tables replaced by failing ones, and notes in
-// the word behind it how many registers the rest needs.
+// What the launch finds out about a table, kept in the words behind the checked one.
+enum Note : int { many_registers = 0, end_id };
+
+// Copies the table, instructions that could lead outside the tables replaced by failing ones, and notes how
+// many registers it needs and which id ends a program, if there is only one.
 __global__ void __launch_bounds__(kCheckBlock)
     check_table(const int64_t* table, int64_t vocabulary, int64_t* checked) {
-  int many = 0;
-  for (int64_t i = threadIdx.x; i < vocabulary; i += blockDim.x) {
+  __shared__ int many, end_count, last_end;
+  if (threadIdx.x == 0) many = end_count = last_end = 0;
+  __syncthreads();
+  for (int64_t i = threadIdx.x; i < vocabulary; i += kCheckBlock) {
     const int64_t word = checked_instruction(table[i]);
-    if (needs_many_registers(word)) many = 1;
     checked[i] = word;
+    if (needs_many_registers(word)) atomicMax(&many, 1);
+    if (ends(static_cast<uint64_t>(word))) {
+      atomicAdd(&end_count, 1);
+      atomicMax(&last_end, static_cast<int>(i));
+    }
   }
-  many = __syncthreads_or(many);
-  if (threadIdx.x == 0) checked[vocabulary] = many ? kRegisters : 2;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    checked[vocabulary + Note::many_registers] = many;
+    checked[vocabulary + Note::end_id] = end_count == 1 ? last_end : -1;
+  }
 }
 
 // Two registers where they are enough: sixteen would be cleared and carried in local memory.
 template <int W, class Id>
 __global__ void __launch_bounds__(kBlock) execute_rows(Job job, Results out) {
-  const bool two = job.table[job.vocabulary] == 2;
+  const bool two = job.table[job.vocabulary + Note::many_registers] == 0;
+  job.end_id = job.table[job.vocabulary + Note::end_id];
   const int64_t stride = int64_t{gridDim.x} * kBlock;
   for (int64_t row = int64_t{blockIdx.x} * kBlock + threadIdx.x; row < job.rows; row += stride) {
     if (two) {
@@ -40,6 +53,7 @@ __global__ void __launch_bounds__(kBlock) execute_rows(Job job, Results out) {
 
 template <class Id>
 __global__ void __launch_bounds__(kBlock) verify_rows(Job job, int8_t* status) {
+  job.end_id = job.table[job.vocabulary + Note::end_id];
   const int64_t stride = int64_t{gridDim.x} * kBlock;
   for (int64_t row = int64_t{blockIdx.x} * kBlock + threadIdx.x; row < job.rows; row += stride)
     status[row] = verify_row<Id>(job, row);

@@ -51,7 +51,7 @@ class ScenePacker {
   const int width_;
   const RelationSource source_;
 
-  bool has_pixel_data() const { return !table_.pixel.empty(); }
+  bool has_pixel_data(size_t s) const { return (table_.fields[s] & kHasPixel) != 0 && !table_.pixel.empty(); }
   bool has_visibility_data(size_t s) const {
     return !table_.visibility.empty() && table_.scene_visibility[s] != SceneVisibility::unknown;
   }
@@ -59,14 +59,14 @@ class ScenePacker {
   int64_t size_of(size_t s) const {
     const int64_t n = table_.counts[s], w = width_;
     return 1 + kValues * w + n + 4 * n * w + (has_visibility_data(s) ? 2 * w : 0) +
-           (has_pixel_data() ? (n + 1) / 2 : 0);
+           (has_pixel_data(s) ? (n + 1) / 2 : 0);
   }
 
   static void add(uint64_t* set, int64_t object) { set[object >> 6] |= uint64_t{1} << (object & 63); }
 
   void pack_scene(size_t s, int64_t first, uint64_t* words) const {
     const int64_t n = table_.counts[s];
-    uint32_t flags = has_pixel_data() ? uint32_t{has_pixels} : 0;
+    uint32_t flags = has_pixel_data(s) ? uint32_t{has_pixels} : 0;
     if (has_visibility_data(s)) {
       flags |= has_visibility;
       if (table_.scene_visibility[s] == SceneVisibility::invalid) flags |= visibility_invalid;
@@ -77,7 +77,7 @@ class ScenePacker {
     uint64_t* relations = codes + n;
     pack_attributes(first, n, masks, codes);
     if (source_ == RelationSource::positions) relate_by_position(first, n, relations);
-    else relate_as_stored(first, n, relations);
+    else if (n > 0) relate_as_stored(s, first, n, relations);
     uint64_t* rest = relations + 4 * n * width_;
     if (has_visibility_data(s)) {
       for (int64_t o = 0; o < n; ++o) {
@@ -87,7 +87,7 @@ class ScenePacker {
       }
       rest += 2 * width_;
     }
-    if (has_pixel_data()) pack_orders(first, n, rest);
+    if (has_pixel_data(s)) pack_orders(first, n, rest);
   }
 
   void pack_attributes(int64_t first, int64_t n, uint64_t* masks, uint64_t* codes) const {
@@ -116,7 +116,9 @@ class ScenePacker {
     }
   }
 
-  void relate_as_stored(int64_t first, int64_t n, uint64_t* relations) const {
+  void relate_as_stored(size_t s, int64_t first, int64_t n, uint64_t* relations) const {
+    if ((table_.fields[s] & kHasRelations) == 0)
+      throw std::invalid_argument("scene " + std::to_string(s) + " stores no relationships, which CLEVR-Ref+ programs need");
     for (int64_t o = 0; o < n; ++o) {
       for (int r = 0; r < kRelations; ++r) {
         const size_t slot = static_cast<size_t>(4 * (first + o) + r);

@@ -3,9 +3,11 @@
 
 #include "native/readers_module.h"
 #include "programs/programs_module.h"
+#include "world/world_module.h"
 
 PYBIND11_MODULE(_native, m) {
   m.doc() = "File readers, program compilation and scene packing of pyvqa; NumPy in, NumPy out.";
   pyvqa::bind_readers(m);
   pyvqa::bind_programs(m);
+  pyvqa::bind_world(m);
 }

@@ -1,6 +1,7 @@
 // Programs of a file (node lists) -> rows of ids and one table of instructions.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <stdexcept>
 #include <string>

@@ -75,8 +75,6 @@ py::tuple pack_scenes(const SceneTable& table, const std::string& relations) {
   if (relations != "positions" && relations != "stored")
     throw std::invalid_argument("relations must be 'positions' or 'stored'");
   const bool stored = relations == "stored";
-  if (stored && table.relation_offsets.empty() && !table.codes.empty())
-    throw std::invalid_argument("the scenes store no relationships");
   int64_t most = 0;
   for (const int32_t n : table.counts) most = std::max<int64_t>(most, n);
   const int width = words_per_set(most);

@@ -78,7 +78,8 @@ Search::Search(const Template& t, const Functions& functions, const SceneView& s
       outcomes_(t.nodes.size()),
       chosen_(t.nodes.size()),
       functions_chosen_(t.nodes.size(), -1),
-      buffers_(t.nodes.size()) {}
+      buffers_(t.nodes.size()),
+      failed_(t.nodes.size()) {}
 
 bool Search::run(Instance& out) {
   if (!place(0)) return false;
@@ -92,6 +93,18 @@ bool Search::run(Instance& out) {
 bool Search::place(size_t n) {
   if (++visits_ > settings_.max_visits) return false;
   if (n == template_.nodes.size()) return accept();
+  // What the rest can do is decided by the results that it reads: the same ones are not tried twice.
+  // Expressions are: there an ordinal is drawn anew each time.
+  if (template_.path_matters || settings_.expressions) return place_node(n);
+  std::vector<Outcome> key;
+  for (const int node : template_.live[n]) key.push_back(outcomes_[static_cast<size_t>(node)]);
+  if (failed_[n].contains(key)) return false;
+  if (place_node(n)) return true;
+  failed_[n].insert(std::move(key));
+  return false;
+}
+
+bool Search::place_node(size_t n) {
   return template_.nodes[n].kind == TemplateNode::Kind::plain ? place_plain(n) : place_filter(n);
 }
 
@@ -176,17 +189,18 @@ unsigned Search::allowed_attributes(const TemplateNode& node) const {
 // What an expression adds to a filter: nothing, an ordinal, or a visibility class, never both
 // (clevr-refplus-dataset-gen refexp_generation/generate_refexp.py). False when the result cannot be used.
 bool Search::refine(const TemplateNode& node, Candidate& c) {
-  const bool unique = node.result == TemplateNode::Result::unique, set = !unique;
-  const bool filter_only = node.kind == TemplateNode::Kind::filter && node.result == TemplateNode::Result::set;
+  const bool unique = node.result == TemplateNode::Result::unique;
+  const TemplateNode& from = template_.nodes[static_cast<size_t>(node.inputs[0])];
+  const bool of_scene = from.kind == TemplateNode::Kind::plain && from.functions[0] == functions_.scene;
   enum class Way { plain, order, sight };
   std::array<Way, 3> ways{};
   uint32_t n = 0;
   const int matches = c.matches();
-  const bool last = &node == &template_.nodes.back();
-  if (unique ? matches == 1 : matches > 0 && (!filter_only || last || c.filters())) ways[n++] = Way::plain;
+  // "The things" alone refers to nothing in particular.
+  if ((unique ? matches == 1 : matches > 0) && (c.filters() || !of_scene)) ways[n++] = Way::plain;
   const int8_t ordinal = node.slot[number];
   if (ordinal >= 0 && !template_.params[static_cast<size_t>(ordinal)].empty && matches >= 2) ways[n++] = Way::order;
-  if (node.slot[visibility] >= 0 && scene_.can_see && (set || matches >= 2)) ways[n++] = Way::sight;
+  if (node.slot[visibility] >= 0 && scene_.can_see && (!unique || matches >= 2)) ways[n++] = Way::sight;
   while (n > 0) {
     const uint32_t at = random_.below(n);
     const Way way = ways[at];

@@ -2,7 +2,9 @@
 // (clevr-dataset-gen question_generation/generate_questions.py, instantiate_templates_dfs).
 #pragma once
 
+#include <compare>
 #include <cstdint>
+#include <set>
 #include <vector>
 
 #include "world/balance.h"
@@ -17,7 +19,7 @@ struct Outcome {
   Kind kind = Kind::none;
   int32_t value = 0;
   uint64_t set = 0;
-  bool operator==(const Outcome&) const = default;
+  auto operator<=>(const Outcome&) const = default;
 };
 
 struct ProgramNode {
@@ -68,9 +70,11 @@ class Search {
   std::vector<int16_t> functions_chosen_;  // [template nodes], of plain nodes
   std::vector<std::vector<Candidate>> buffers_;
   std::vector<ProgramNode> program_;
+  std::vector<std::set<std::vector<Outcome>>> failed_;  // [template nodes] live results that lead nowhere
   int64_t visits_ = 0;
 
   bool place(size_t n);
+  bool place_node(size_t n);
   bool place_plain(size_t n);
   bool place_filter(size_t n);
   void collect(size_t n);

@@ -69,6 +69,7 @@ class Compiler {
     std::array<int, kParamTypes> uses{};
     for (const Param& p : out_.params) ++uses[p.type];
     out_.two_objects = uses == std::array<int, kParamTypes>{2, 2, 2, 2};
+    find_live();
     return std::move(out_);
   }
 
@@ -180,6 +181,26 @@ class Compiler {
     if (type != "NEQ" && type != "OUT_NEQ") fail("unknown constraint '" + type + "'");
     if (second < 0 || second >= limit) fail("constraint " + type + " names something that does not exist");
     out_.constraints.push_back({type == "OUT_NEQ", first, second});
+  }
+
+  void find_live() {
+    const size_t n = out_.nodes.size();
+    std::vector<int> param_uses(out_.params.size());
+    for (const TemplateSource::Node& node : source_.nodes)
+      for (const int p : node.params) ++param_uses[static_cast<size_t>(p)];
+    const auto shared = [](int uses) { return uses > 1; };
+    out_.path_matters = out_.relates || std::any_of(param_uses.begin(), param_uses.end(), shared);
+    std::vector<int> last(n, -1);  // the last node or constraint that asks for a node's result
+    for (size_t i = 0; i < n; ++i)
+      for (const int input : out_.nodes[i].inputs) last[static_cast<size_t>(input)] = static_cast<int>(i);
+    for (const Constraint& c : out_.constraints) {
+      if (!c.on_outputs) out_.path_matters = true;
+      else last[static_cast<size_t>(std::min(c.first, c.second))] = std::max({last[static_cast<size_t>(std::min(c.first, c.second))], c.first, c.second});
+    }
+    out_.live.resize(n);
+    for (size_t i = 0; i < n; ++i)
+      for (size_t earlier = 0; earlier < i; ++earlier)
+        if (last[earlier] >= static_cast<int>(i)) out_.live[i].push_back(static_cast<int>(earlier));
   }
 };
 

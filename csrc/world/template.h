@@ -57,6 +57,10 @@ struct Template {
   AnswerRange answers;
   bool relates = false;       // has a `relate` of its own: degenerate instances must be sorted out
   bool two_objects = false;   // describes exactly two objects: "other" may be superfluous
+  // Whether a search depends on how earlier results came about, not on the results alone; and for each
+  // node the earlier ones whose results it or a later one asks for.
+  bool path_matters = false;
+  std::vector<std::vector<int>> live;
 };
 
 // A template as its file has it, names and all.

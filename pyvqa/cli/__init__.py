@@ -1,1 +1,1 @@
-"""Reserved."""
+"""The command line: one thin file per command, found and run by `main`."""

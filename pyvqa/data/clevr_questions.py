@@ -215,24 +215,35 @@ def encode_questions(
         DataError: a word (unless `encode_unknown`), function or answer is not in the vocabulary,
             or only some questions have an answer; names the question.
     """
-    words = [
-        _numbers(split_words(text), vocabulary.words, "word", k, encode_unknown)
-        for k, text in enumerate(table.questions)
-    ]
+    questions = encode_words(table.questions, vocabulary.words, encode_unknown=encode_unknown)
+    return ClevrQuestions(
+        questions=questions,
+        image_index=np.array(table.image_index, dtype=np.int64),
+        original_index=np.arange(len(questions), dtype=np.int64),
+        programs=encode_programs(table, vocabulary.functions, mode=mode),
+        answers=_answer_numbers(table.answers, vocabulary.answers),
+        families=global_families(table),
+    )
+
+
+def encode_words(
+    texts: Sequence[str], words: Mapping[str, int], *, encode_unknown: bool = False
+) -> NDArray[np.int32]:
+    """Turn questions into framed rows [N, T]; raises DataError naming an unknown word."""
+    return _framed(
+        [_numbers(split_words(t), words, "word", k, encode_unknown) for k, t in enumerate(texts)]
+    )
+
+
+def encode_programs(
+    table: Any, functions: Mapping[str, int], *, mode: str = "prefix", encode_unknown: bool = False
+) -> NDArray[np.int32] | None:
+    """Turn a table's programs into framed rows [N, L]; None where no question has one."""
     programs = [
-        _numbers(tokens, vocabulary.functions, "function", k, False) if tokens else None
+        _numbers(tokens, functions, "function", k, encode_unknown) if tokens else None
         for k, tokens in enumerate(_program_tokens(table, mode))
     ]
-    has_programs = any(program is not None for program in programs)
-    families = _families(table)
-    return ClevrQuestions(
-        questions=_framed(words),
-        image_index=np.array(table.image_index, dtype=np.int64),
-        original_index=np.arange(len(words), dtype=np.int64),
-        programs=_framed(programs) if has_programs else None,
-        answers=_answer_numbers(table.answers, vocabulary.answers),
-        families=families,
-    )
+    return _framed(programs) if any(program is not None for program in programs) else None
 
 
 def _numbers(
@@ -293,7 +304,7 @@ def _order(arity: Sequence[int], inputs: Sequence[int], mode: str, question: int
         raise DataError(f"question {question}: {error}") from error
 
 
-def _families(table: Any) -> NDArray[np.int64] | None:
+def global_families(table: Any) -> NDArray[np.int64] | None:
     """Number families through all template files, as the release does; None without families."""
     families = np.array(table.family_index, dtype=np.int64)
     if not len(families) or (families < 0).all():
@@ -341,3 +352,9 @@ def sample_per_family(families: NDArray[np.int64], per_family: int, seed: int) -
 def sample_any(count: int, size: int, seed: int) -> NDArray[np.int64]:
     """Pick the first `size` questions of the same random walk over `count`."""
     return np.asarray(np.random.RandomState(seed).permutation(count)[:size], dtype=np.int64)
+
+
+def sample_name(per_family: int, size: int | None, index: int | None) -> str:
+    """Name a sample's file as the original does."""
+    what = f"{per_family}questions_per_family" if size is None else f"{size}_questions"
+    return f"clevr_train_{what}{'' if index is None else f'_{index:02d}'}.h5"

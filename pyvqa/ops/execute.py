@@ -73,11 +73,11 @@ class Execution(NamedTuple):
     kind: Tensor  # uint8 [B], a Kind
     value: Tensor  # int32 [B]: integer, string code, object, 0/1 for booleans, Reason for errors
     answer_id: Tensor  # int32 [B]: id in the answer vocabulary or -1
-    sets: Tensor  # int64 [B, 2, width] bits of the objects that come first, then of the rest; or [0, 2, width]
+    sets: Tensor  # int64 [B, 2, width] bits: the objects that come first, the rest; or [0, ...]
 
 
 class Trace(NamedTuple):
-    """The result after every instruction, by position in the program row (executed from its end)."""
+    """The result after every instruction, by position in the row (executed from its end)."""
 
     kind: Tensor  # uint8 [B], of the whole program
     value: Tensor  # int32 [B]
@@ -107,10 +107,10 @@ def execute(
     """Execute B programs [B, L], row b on scene `scene_index[b]`.
 
     Each entry of `programs` is a position in `table` [V], the instruction words of a language
-    (`pyvqa.programs`); a row is executed from the word before its first end word back to its start,
-    as NS-VQA does (reason/executors/clevr_executor.py). Rows that fail, name no scene or hold unknown
-    ids give `Kind.ERROR` with a `Reason`; nothing raises per row. Results do not depend on the device
-    or the number of threads.
+    (`pyvqa.programs`); a row is executed from the word before its first end word back to its
+    start, as NS-VQA does (reason/executors/clevr_executor.py). Rows that fail, name no scene or
+    hold unknown ids give `Kind.ERROR` with a `Reason`; nothing raises per row. Results do not
+    depend on the device or the number of threads.
 
     Raises RuntimeError when shapes or types do not fit together.
     """
@@ -158,14 +158,13 @@ def reward(
 def verify(programs: Tensor, table: Tensor) -> Tensor:
     """Check B prefix programs [B, L] without a scene: int8 [B], 0 = well formed and typed.
 
-    Otherwise the `Reason`: no end, an id that is no function, operands missing or left over, operands
-    of the wrong type, more scenes than the two-register machine can hold.
+    Otherwise the `Reason`: no end, an id that is no function, operands missing or left over,
+    operands of the wrong type, more scenes than the two-register machine can hold.
     """
     return torch.ops.pyvqa.verify(_programs(programs), table)  # type: ignore[no-any-return]
 
 
-@torch.library.register_fake("pyvqa::execute")
-def _(
+def _fake_execute(
     programs: Tensor,
     table: Tensor,
     scene_index: Tensor,
@@ -185,8 +184,7 @@ def _(
     )
 
 
-@torch.library.register_fake("pyvqa::execute_trace")
-def _(
+def _fake_execute_trace(
     programs: Tensor, table: Tensor, scene_index: Tensor, words: Tensor, offsets: Tensor, width: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     rows, length = programs.shape
@@ -199,6 +197,10 @@ def _(
     )
 
 
-@torch.library.register_fake("pyvqa::verify")
-def _(programs: Tensor, table: Tensor) -> Tensor:
+def _fake_verify(programs: Tensor, table: Tensor) -> Tensor:
     return programs.new_empty(programs.shape[0], dtype=torch.int8)
+
+
+torch.library.register_fake("pyvqa::execute", _fake_execute)
+torch.library.register_fake("pyvqa::execute_trace", _fake_execute_trace)
+torch.library.register_fake("pyvqa::verify", _fake_verify)

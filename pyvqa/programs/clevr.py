@@ -26,7 +26,11 @@ FUNCTIONS: tuple[str, ...] = tuple(
         + ["equal_integer", "less_than", "greater_than"]
         + [f"relate[{relation}]" for relation in RELATIONS]
         + [f"{name}_{attribute}" for name in ("equal", "query", "same") for attribute in ATTRIBUTES]
-        + [f"filter_{attribute}[{value}]" for attribute in ATTRIBUTES for value in VALUES[attribute]]
+        + [
+            f"filter_{attribute}[{value}]"
+            for attribute in ATTRIBUTES
+            for value in VALUES[attribute]
+        ]
     )
 )
 
@@ -34,7 +38,7 @@ QUESTION_TYPES = ("count", "exist", "compare_num", "compare_attr", "query")
 
 
 def question_type(root: str) -> str | None:
-    """Return the question type of a program's root function, None for a function that is no root."""
+    """Return the question type of a program's root function, None for one that is no root."""
     if root in ("count", "exist"):
         return root
     if root in ("equal_integer", "less_than", "greater_than"):
@@ -47,8 +51,8 @@ def question_type(root: str) -> str | None:
 def instruction_table(tokens: Sequence[str]) -> Tensor:
     """Return the instruction word of each token string: int64 [V].
 
-    `<END>` ends a program. Anything that is no function of the language is skipped by the machine, as
-    in the original (reason/executors/clevr_executor.py).
+    `<END>` ends a program. Anything that is no function of the language is skipped by the machine,
+    as in the original (reason/executors/clevr_executor.py).
     """
     return torch.from_numpy(_native.instruction_table("clevr", list(tokens)))
 

@@ -67,7 +67,7 @@ class Outcome(NamedTuple):
 def prefix_outcomes(tokens: Sequence[str], trace: Trace, row: int) -> list[Outcome]:
     """Return the outcomes of program `row` in the order of execution.
 
-    `tokens` are the function strings of the row in prefix order (NS-VQA's own form), without `<END>`.
+    `tokens` are the function strings of the row in prefix order (NS-VQA's form), without `<END>`.
     """
     at = range(len(tokens) - 1, -1, -1)
     inputs: list[tuple[int, ...]] = []

@@ -116,23 +116,20 @@ def linearise(nodes: Sequence[Node], mode: str = "prefix") -> list[str]:
 def from_prefix(tokens: Sequence[str]) -> list[Node]:
     """Rebuild a node list from prefix tokens; what follows the root's operands is ignored.
 
-    Each subtree is contiguous and the root comes last. Raises ProgramError when operands are missing.
+    Each subtree is contiguous and the root comes last. Raises ProgramError when operands are
+    missing.
     """
-    end = _prefix_length(tokens)
-    nodes: list[Node] = []
-    stack: list[int] = []
-    # Backwards the operands of a function are the latest results, its first operand on top. Nodes
-    # come out second operand first, so they are renumbered to put the first operand's subtree first.
+    # Backwards, a function's operands are the latest trees, its first operand the last of them.
     trees: list[list[Node]] = []
-    for token in reversed(tokens[:end]):
+    for token in reversed(tokens[: _prefix_length(tokens)]):
         name, values = split_function(token)
-        operands = [trees.pop() for _ in range(num_inputs(token))]
-        nodes, stack = [], []
-        for tree in operands:
+        nodes: list[Node] = []
+        inputs: list[int] = []
+        for tree in [trees.pop() for _ in range(num_inputs(token))]:
             shift = len(nodes)
             nodes += [n._replace(inputs=tuple(i + shift for i in n.inputs)) for n in tree]
-            stack.append(len(nodes) - 1)
-        trees.append([*nodes, Node(name, values, tuple(stack))])
+            inputs.append(len(nodes) - 1)
+        trees.append([*nodes, Node(name, values, tuple(inputs))])
     return trees[0] if trees else []
 
 

@@ -23,14 +23,15 @@ class Compiled:
 
 
 def read_questions(path: str | Path) -> Any:
-    """Read an official questions or expressions file (.json or .json.gz), release or generator flavour.
+    """Read an official questions or expressions file (.json, .json.gz) of either flavour.
 
     Returns a `_native.QuestionTable`: texts, answers and programs as flat arrays.
 
     Raises DataError naming file, question and place of what is wrong.
     """
+    content = read_bytes(path)
     try:
-        return _native.read_questions(read_bytes(path))
+        return _native.read_questions(content)
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
 
@@ -51,5 +52,5 @@ def compile_programs(questions: Any, language: str = "clevr") -> Compiled:
         )
     except ValueError as error:
         raise DataError(str(error)) from error
-    small = len(table) < 2**15
-    return Compiled(torch.from_numpy(rows).to(torch.int16 if small else torch.int32), torch.from_numpy(table))
+    ids = torch.int16 if len(table) < 2**15 else torch.int32
+    return Compiled(torch.from_numpy(rows).to(ids), torch.from_numpy(table))

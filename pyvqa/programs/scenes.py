@@ -47,8 +47,8 @@ class Scenes:
         if missing.any():
             where = int(np.argmax(missing))
             raise DataError(
-                f"entry {where} asks about image_index {wanted[where]}, but the scene file has no such "
-                f"scene ({len(ascending)} scenes); scenes and questions must be of the same split"
+                f"entry {where} asks about image_index {wanted[where]}, but the scene file has no "
+                f"such scene ({len(ascending)} scenes); both files must be of the same split"
             )
         return torch.from_numpy(order[found])
 
@@ -63,7 +63,8 @@ def from_table(table: Any, language: str = "clevr") -> Scenes:
     image_index = np.asarray(table.image_index, dtype=np.int64)
     values, counts = np.unique(image_index, return_counts=True)
     if len(values) < len(image_index):
-        raise DataError(f"image_index {values[np.argmax(counts)]} stands in the file more than once")
+        twice = values[np.argmax(counts)]
+        raise DataError(f"image_index {twice} stands in the file more than once")
     try:
         words, offsets, width = _native.pack_scenes(
             table, "positions" if language == "clevr" else "stored"
@@ -82,8 +83,9 @@ def read_scenes(path: str | Path, language: str = "clevr") -> Scenes:
 
     Raises DataError naming file, scene and place of what is wrong.
     """
+    content = read_bytes(path)
     try:
-        table = _native.read_scenes(read_bytes(path), language == "clevr-ref")
+        table = _native.read_scenes(content, language == "clevr-ref")
         return from_table(table, language)
     except (ValueError, DataError) as error:
         raise DataError(f"{path}: {error}") from error

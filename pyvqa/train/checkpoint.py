@@ -50,9 +50,23 @@ def save(folder: Path, step: int, state: State, meta: Mapping[str, Any], *, keep
         document = {"content": content, "sha256": _digest(content)}
         (temporary / "meta.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     write_text(folder / "last", f"{target.name}\n")
-    with explain_write(target):
-        _prune(folder, target, keep)
+    prune(target, keep)
     return target
+
+
+def prune(newest: Path, keep: int) -> None:
+    """Delete all but the last `keep` checkpoints up to `newest`, and any that lie beyond it.
+
+    One beyond is of a history that was given up (the user deleted a damaged checkpoint).
+    """
+    complete = _complete(newest.parent)
+    position = complete.index(newest)
+    with explain_write(newest):
+        for path in complete[: max(0, position + 1 - keep)] + complete[position + 1 :]:
+            # Out of the way by a rename first: half a checkpoint must never look like one.
+            doomed = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+            os.replace(path, doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
 
 
 def latest(folder: Path) -> Path | None:
@@ -253,17 +267,3 @@ def _complete(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.name.isdigit() and path.is_dir())
-
-
-def _prune(folder: Path, newest: Path, keep: int) -> None:
-    """Delete all but the newest `keep` checkpoints up to `newest`, and any that lie beyond it.
-
-    One beyond is of a history that was given up (the user deleted a damaged checkpoint).
-    """
-    complete = _complete(folder)
-    position = complete.index(newest)
-    for path in complete[: max(0, position + 1 - keep)] + complete[position + 1 :]:
-        # Out of the way by a rename first: half a checkpoint must never look like one.
-        doomed = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-        os.replace(path, doomed)
-        shutil.rmtree(doomed, ignore_errors=True)

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed import Store
+from torch.distributed import Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from pyvqa.errors import ConfigError, TrainingError
@@ -194,7 +194,7 @@ class _Watch(threading.Thread):
     def __init__(self, store: Store, rank: int, ranks: int, config: TrainConfig) -> None:
         super().__init__(name="pyvqa-watch", daemon=True)
         # A connection of its own: the other one is held while a collective operation waits.
-        self._store = store.clone()
+        self._store = store.clone()  # type: ignore[attr-defined]
         self._attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         self._rank = rank
         self._others = [other for other in range(ranks) if other != rank]

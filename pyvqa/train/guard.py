@@ -81,7 +81,8 @@ class Guard:
             TrainingError: as for `admit`.
         """
         pending, self._pending = self._pending, []
-        return all([self._read(update) for update in pending])
+        fine = [self._read(update) for update in pending]
+        return all(fine)
 
     def take_window(self) -> dict[str, float]:
         """Give the means since the last call, and begin a new window."""

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyvqa.errors import CheckpointError, ConfigError, TrainingError
+from pyvqa.errors import CheckpointError, ConfigError
 from pyvqa.files import atomic_folder
 from pyvqa.train import checkpoint
 from pyvqa.train.config import digest
@@ -296,6 +296,7 @@ class _Loop:
             self.ledger = Ledger(**meta["ledger"])
             offset = meta["log_bytes"]
             if self.run.writer:
+                checkpoint.prune(found, self.train.keep)  # A kill may have come in between.
                 logger.info("continuing %s at step %d of %d", self.run.folder, step, self.total)
         self.run.start_log(offset)
         for network in self.state.networks.values():

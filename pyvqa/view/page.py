@@ -18,7 +18,7 @@ def asset(name: str) -> str:
 def page(title: str, *, style: str, script: str, data: Any) -> str:
     """Build a self-contained HTML page whose script draws `data` into the element `#page`.
 
-    The content security policy names the style and the script by their hashes and forbids everything
+    The content security policy names the style and the script by their hashes and forbids all
     else, so even markup that slipped into the data could neither run nor reach the network.
     """
     policy = (
@@ -51,7 +51,13 @@ def page(title: str, *, style: str, script: str, data: Any) -> str:
 def embed_json(data: Any) -> str:
     """Write JSON that may stand inside a script element: no text in it can end the element."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    escapes = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+    escapes: dict[str, str | int | None] = {
+        "<": "\\u003c",
+        ">": "\\u003e",
+        "&": "\\u0026",
+        "\u2028": "\\u2028",
+        "\u2029": "\\u2029",
+    }
     return text.translate(str.maketrans(escapes))
 
 

@@ -2,6 +2,7 @@
 // ones everywhere.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -12,8 +13,16 @@ namespace execute_random {
 class Random {
  public:
   explicit Random(uint64_t seed) : state_(seed) {}
+  // Choices out of a fuzzer's bytes, two a choice; splitmix64 goes on when they are used up.
+  Random(const uint8_t* bytes, size_t size) : bytes_(bytes), left_(size) {}
 
-  uint64_t next() {  // splitmix64
+  uint64_t next() {
+    if (left_ > 1) {
+      const uint64_t choice = static_cast<uint64_t>(bytes_[0] | bytes_[1] << 8);
+      bytes_ += 2;
+      left_ -= 2;
+      return choice * 0x0001000100010001ull;
+    }
     uint64_t z = state_ += 0x9e3779b97f4a7c15ull;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
@@ -23,7 +32,9 @@ class Random {
   bool chance(int percent) { return below(100) < percent; }
 
  private:
-  uint64_t state_;
+  uint64_t state_ = 0;
+  const uint8_t* bytes_ = nullptr;
+  size_t left_ = 0;
 };
 
 using Words = std::vector<uint64_t>;
@@ -77,26 +88,27 @@ inline std::vector<int64_t> wild_table(Random& random, int size, bool sixteen_re
 
 // ---- programs
 
-// Appends a well-typed program in prefix order; `scenes` counts what the two-register machine can hold.
-inline void grow(Random& random, const std::vector<int64_t>& table, int type, int depth, Row& row) {
-  std::vector<int64_t> fitting, leaves;
+inline pyvqa::Signature signature_of(int64_t word) {
+  return pyvqa::signature(static_cast<pyvqa::Op>(word & 0xff), static_cast<int>(word >> 32 & 0xffff));
+}
+
+// Appends a well-typed program of the given type in prefix order. `binary` is how many functions of two
+// operands it may hold: each brings another scene, and the two-register machine has room for two.
+inline void grow(Random& random, const std::vector<int64_t>& table, int type, int depth, int& binary, Row& row) {
+  std::vector<int64_t> fitting, sources;
   for (size_t id = 0; id < table.size(); ++id) {
-    const uint64_t word = static_cast<uint64_t>(table[id]);
-    const pyvqa::Signature s =
-        pyvqa::signature(static_cast<pyvqa::Op>(word & 0xff), static_cast<int>(word >> 32 & 0xffff));
-    if (s.operands < 0 || s.gives != type) continue;
+    const pyvqa::Signature s = signature_of(table[id]);
+    if (s.operands < 0 || s.gives != type || (s.operands == 2 && binary == 0)) continue;
     fitting.push_back(static_cast<int64_t>(id));
-    if (s.operands == 0 || s.takes != pyvqa::set_type) leaves.push_back(static_cast<int64_t>(id));
+    if (s.operands == 0) sources.push_back(static_cast<int64_t>(id));
   }
   if (fitting.empty() || depth > 40) return;
-  const bool stop = type == pyvqa::set_type && depth > 3 + random.below(6);
-  const auto& from = stop && !leaves.empty() ? leaves : fitting;
-  const int64_t id = stop && type == pyvqa::set_type ? from[0] : from[static_cast<size_t>(random.below(static_cast<int>(from.size())))];
+  const auto& from = depth > 1 + random.below(5) && !sources.empty() ? sources : fitting;
+  const int64_t id = from[static_cast<size_t>(random.below(static_cast<int>(from.size())))];
+  const pyvqa::Signature s = signature_of(table[static_cast<size_t>(id)]);
   row.push_back(id);
-  const uint64_t word = static_cast<uint64_t>(table[static_cast<size_t>(id)]);
-  const pyvqa::Signature s =
-      pyvqa::signature(static_cast<pyvqa::Op>(word & 0xff), static_cast<int>(word >> 32 & 0xffff));
-  for (int k = 0; k < s.operands; ++k) grow(random, table, s.takes, depth + 1, row);
+  binary -= s.operands == 2;
+  for (int k = 0; k < s.operands; ++k) grow(random, table, s.takes, depth + 1, binary, row);
 }
 
 // A row of `length` ids: typed, typed and then damaged, or any ids; most rows hold an end.
@@ -105,7 +117,8 @@ inline Row program(Random& random, const std::vector<int64_t>& table, int length
   const int64_t end = static_cast<int64_t>(table.size()) - 1;
   const int how = random.below(10);
   if (how < 7) {
-    grow(random, table, 1 + random.below(8), 0, row);
+    int binary = random.chance(90) ? 1 : 3;
+    grow(random, table, 1 + random.below(8), 0, binary, row);
     row.push_back(end);
     for (int i = random.below(3); how > 4 && i >= 0; --i)
       row[static_cast<size_t>(random.below(static_cast<int>(row.size())))] = random.below(static_cast<int>(table.size()));
@@ -125,8 +138,9 @@ inline Row program(Random& random, const std::vector<int64_t>& table, int length
 
 inline int words_for(int objects) { return objects <= 64 ? 1 : objects <= 128 ? 2 : objects <= 1024 ? 16 : 64; }
 
-// A well-formed scene in the layout of bytecode.h, relations and orders drawn.
-inline Words scene(Random& random, int n, int width) {
+// A well-formed scene in the layout of bytecode.h, relations and orders drawn; `unknown` per cent of the
+// attribute values are strings outside CLEVR's lists.
+inline Words scene(Random& random, int n, int width, int unknown = 3) {
   const uint32_t flags = static_cast<uint32_t>(random.below(8));
   const auto size = [](int64_t words) { return static_cast<size_t>(words); };
   Words words(size(1 + pyvqa::kValues * width + n + int64_t{4} * n * width));
@@ -136,7 +150,7 @@ inline Words scene(Random& random, int n, int width) {
   for (int o = 0; o < n; ++o) {
     for (int a = 0; a < 4; ++a) {
       int code = pyvqa::first_code(a) + random.below(pyvqa::last_code(a) - pyvqa::first_code(a));
-      if (random.chance(3)) code = 17 + random.below(3);  // a string outside CLEVR's lists
+      if (random.chance(unknown)) code = 17 + random.below(3);  // a string outside CLEVR's lists
       codes[o] |= static_cast<uint64_t>(code) << (16 * a);
       if (code < 17) add(words.data() + 1 + (code - pyvqa::kFirstValueCode) * width, o);
     }

@@ -80,7 +80,7 @@ Input draw(const Case& c, Random& random, int programs) {
     for (int64_t i = 0; i < in.length; ++i)  // little endian: the low bytes of the id
       std::memcpy(&in.ids[static_cast<size_t>((r * in.length + i) * c.id_bytes)], &row[static_cast<size_t>(i)],
                   static_cast<size_t>(c.id_bytes));
-    in.scene_index.push_back(random.chance(97) ? random.below(12) : static_cast<int64_t>(random.next()) >> random.below(60));
+    in.scene_index.push_back(random.chance(99) ? random.below(12) : static_cast<int64_t>(random.next()) >> random.below(60));
   }
   for (int s = 0; s < 17; ++s) in.strings.push_back(100 + s);
   for (int n = 0; n < 11; ++n) in.integers.push_back(200 + n);

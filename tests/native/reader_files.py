@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import random
+from pathlib import Path
 from typing import Any
 
 from reader_reference import ATTRIBUTES, RELATIONS
@@ -105,3 +108,14 @@ def shuffled(value: Any, rng: random.Random) -> Any:
 def encode(value: Any, **options: Any) -> bytes:
     """Write JSON as bytes."""
     return json.dumps(value, **options).encode()
+
+
+def known_files(*patterns: str) -> list[Path]:
+    """List the files of the sample data and the reference kits whose path matches a pattern."""
+    roots = [os.environ[name] for name in ("PYVQA_REAL", "PYVQA_PARITY") if name in os.environ]
+    return sorted({file for root in roots for each in patterns for file in Path(root).rglob(each)})
+
+
+def content_of(file: Path) -> bytes:
+    """Return a file's bytes, unpacked if it is a .gz."""
+    return gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from reader_files import encode, make_questions, shuffled
+from reader_files import content_of, encode, known_files, make_questions, shuffled
 from reader_reference import questions_by_json, questions_of_table
 
 from pyvqa import _native
@@ -227,20 +225,9 @@ def test_flipped_bits_never_pass_for_something_else(kind: str) -> None:
     assert min(outcomes.values()) > 100
 
 
-def known_files() -> list[Path]:
-    """List the question and expression files of the sample data and the reference kits."""
-    roots = [os.environ[name] for name in ("PYVQA_REAL", "PYVQA_PARITY") if name in os.environ]
-    return sorted(
-        file
-        for root in roots
-        for pattern in ("*CLEVR*questions*.json", "*refexps*.json")
-        for file in Path(root).rglob(pattern)
-    )
-
-
 def test_known_files() -> None:
-    files = known_files()
+    files = known_files("*CLEVR*questions*.json*", "*refexps*.json*")
     if not files:
         pytest.skip("neither PYVQA_REAL nor PYVQA_PARITY names a folder with question files")
     for file in files:
-        same(file.read_bytes())
+        same(content_of(file))

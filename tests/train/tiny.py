@@ -14,7 +14,7 @@ from pyvqa.train.order import batches_in_epoch, epoch_order, global_batch, share
 from pyvqa.train.settings import OptimConfig, RunConfig, ScheduleConfig, TrainConfig, setting
 from pyvqa.train.stage import Source, Stage, State
 
-ITEMS = 50
+ITEMS = 52
 
 
 @dataclass(kw_only=True)
@@ -24,6 +24,8 @@ class TinyConfig(RunConfig):
     width: int = setting(8, minimum=1)
     dropout: float = setting(0.2, minimum=0.0, below=1.0)
     noise: float = setting(0.1, minimum=0.0)
+    normalise: bool = True
+    sample: bool = True
     poison: int = -1
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=0.02))
     schedule: ScheduleConfig = field(default_factory=lambda: ScheduleConfig(name="cosine"))
@@ -91,10 +93,11 @@ class Classifier(nn.Module):
 @dataclass
 class TinyState(State):
     noise: float = 0.0
+    sample: bool = True
 
 
 def build(config: TinyConfig, source: Source) -> TinyState:
-    main = Classifier(config.width, config.dropout, normalise=config.dropout > 0)
+    main = Classifier(config.width, config.dropout, normalise=config.normalise)
     helper = nn.Linear(4, 1)
     schedule = build_schedule(config.schedule, config.train, len(source))
     sgd = OptimConfig(name="sgd", lr=0.05, momentum=0.9, clip_norm=0.5)
@@ -107,18 +110,19 @@ def build(config: TinyConfig, source: Source) -> TinyState:
         schedules={"main": schedule},
         counters={"baseline": torch.zeros(()), "updates": 0},
         noise=config.noise,
+        sample=config.sample,
     )
 
 
 def step(state: TinyState, batch: TinyBatch) -> dict[str, Tensor]:
     logits = state.networks["main"](batch.inputs + state.noise * torch.randn_like(batch.inputs))
-    guess = torch.distributions.Categorical(logits=logits).sample()
-    reward = (guess == batch.targets).float().mean()
+    drawn = torch.distributions.Categorical(logits=logits).sample()
+    guess = drawn if state.sample else logits.argmax(1)
+    reward = (guess == batch.targets).float()
     supervised = nn.functional.cross_entropy(logits, batch.targets)
-    value = state.networks["helper"](batch.inputs).mean()
-    loss = supervised + (value - reward + state.counters["baseline"]).square()
-    weight = torch.tensor(float(len(batch.ids)))
-    return {"loss": loss, "reward": reward, "weight": weight}
+    value = state.networks["helper"](batch.inputs).squeeze(1)
+    loss = supervised + (value - reward + state.counters["baseline"]).square().mean()
+    return {"loss": loss, "reward": reward.mean(), "weight": torch.tensor(len(batch.ids))}
 
 
 def after_step(state: TinyState, metrics: dict[str, Tensor]) -> None:

@@ -2,21 +2,110 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+from pyvqa.train.settings import OptimConfig, RunConfig, ScheduleConfig, TrainConfig, setting
 
 
 @dataclass(kw_only=True)
 class ParserConfig:
     """The shape of a question parser (defaults: Yi et al. 2018, ns-vqa reason/options)."""
 
-    word_dim: int = 300
-    function_dim: int | None = None  # of function embeddings; None: as word_dim
-    hidden: int = 256  # of one encoder direction; the decoder is twice as wide when bidirectional
-    layers: int = 2
+    word_dim: int = setting(300, minimum=1)
+    function_dim: int | None = None  # of function embeddings; none: as word_dim
+    # Of one encoder direction; the decoder is twice as wide when the encoder is bidirectional.
+    hidden: int = setting(256, minimum=1)
+    layers: int = setting(2, minimum=1)
     bidirectional: bool = True
     attention: bool = True
     variable_lengths: bool = True  # false: the encoder also runs over the padding
-    mask_padding: bool = True  # false: the original's attention over padding (see model/parser.py)
-    max_steps: int = 27  # longest program written, <END> included
+    mask_padding: bool = True  # false: the original's attention over padding (model/parser.py)
+    max_steps: int = setting(27, minimum=1)  # longest program written, <END> included
     word_vectors: str | None = None  # .npy [words, D]; sets word_dim to D
     freeze_words: bool = False
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """Question files (h5, `pyvqa prepare clevr-questions`), each with the scenes it asks about."""
+
+    vocabulary: str = MISSING
+    questions: list[str] = field(default_factory=list)
+    scenes: list[str] = field(default_factory=list)
+    limit: int = setting(0, minimum=0)  # questions used, from the front; 0: all
+    val_questions: list[str] = field(default_factory=list)
+    val_scenes: list[str] = field(default_factory=list)
+    val_limit: int = setting(10_000, minimum=0)
+
+
+@dataclass(kw_only=True)
+class PretrainConfig(RunConfig):
+    """Imitation of given programs (ns-vqa reason/tools/run_train.py)."""
+
+    start: str | None = None  # model or run folder whose weights to begin with
+    parser: ParserConfig = field(default_factory=ParserConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=7e-4))
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+@dataclass(kw_only=True)
+class RewardConfig:
+    """How drawn programs are judged."""
+
+    # per_sample: each program by its own answer. batch_mean: all by the batch's mean reward, summed
+    # losses and all steps, as the original (ns-vqa reason/trainer.py).
+    mode: str = setting("per_sample", choices=("per_sample", "batch_mean"))
+    samples: int = setting(8, minimum=1)  # programs drawn for each question; batch_mean: 1
+    # With one sample (and in batch_mean) the baseline is a running mean that keeps this share.
+    decay: float = setting(0.9, minimum=0.0, below=1.0)
+    # Weight of the negative entropy of each step. In batch_mean summed, else a mean over programs.
+    entropy: float = setting(0.0, minimum=0.0)
+    grammar: bool = False  # draw well-typed programs only
+
+
+@dataclass(kw_only=True)
+class ImitationConfig:
+    """Known programs to keep imitating beside REINFORCE; no files: none."""
+
+    questions: list[str] = field(default_factory=list)
+    weight: float = setting(1.0, minimum=0.0)
+    batch_size: int = setting(32, minimum=1)
+
+
+@dataclass(kw_only=True)
+class ReinforceConfig(PretrainConfig):
+    """REINFORCE on question-answer pairs; questions without a program are as good as any."""
+
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=1e-5))
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    imitation: ImitationConfig = field(default_factory=ImitationConfig)
+
+
+@dataclass(kw_only=True)
+class WorldDataConfig:
+    """Questions of the built-in world, made while training: no files, never the same one twice."""
+
+    # Folders of question templates; `own` is the package's. Blocks of 250 scenes take turns.
+    templates: list[str] = field(default_factory=list)
+    blocks: int = setting(8, minimum=1)  # blocks of 250 scenes in an epoch
+    # Batches are cut from this many batches' worth of questions sorted by length; 1: not sorted.
+    sort_batches: int = setting(8, minimum=1)
+    # Free typing: share of words hidden as <UNK>, and of questions that begin without a capital.
+    unknown: float = setting(0.004, minimum=0.0, below=1.0)
+    lower: float = setting(0.2, minimum=0.0)
+    val_blocks: int = setting(1, minimum=1)  # of each template folder
+
+
+@dataclass(kw_only=True)
+class WorldConfig(RunConfig):
+    """Imitation of programs on an endless stream of the world's questions."""
+
+    parser: ParserConfig = field(default_factory=ParserConfig)
+    data: WorldDataConfig = field(default_factory=WorldDataConfig)
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=1e-3))
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)

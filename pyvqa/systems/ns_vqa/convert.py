@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pyvqa.data.clevr_questions import ClevrVocabulary
 from pyvqa.errors import CheckpointError
+from pyvqa.files import atomic_folder, atomic_write
+from pyvqa.systems.ns_vqa.build import build_parser
 from pyvqa.systems.ns_vqa.config import ParserConfig
+from pyvqa.systems.ns_vqa.folder import read_parser, write_parser
 from pyvqa.systems.ns_vqa.model.parser import END, START
 
 # theirs -> ours; the LSTM's own names are the same on both sides
@@ -108,16 +113,69 @@ def parser_to_upstream(
     return {"net_params": params, "net_state": state}
 
 
-def read_upstream(path: str) -> Mapping[str, Any]:
+def import_parser(source: Path, vocabulary_file: Path, out: Path) -> int:
+    """Make a model folder of an original .pt file; give the number of tensors placed.
+
+    Raises:
+        CheckpointError: the file is unreadable or of another kind, some of its keys have no place
+            here, or the vocabulary is of another size.
+    """
+    vocabulary = ClevrVocabulary.read(vocabulary_file)
+    config, words, functions, weights, unplaced = parser_from_upstream(read_upstream(source))
+    if unplaced:
+        raise CheckpointError(f"{source}: no place for {', '.join(unplaced)}; is it another network?")
+    if (words, functions) != (len(vocabulary.words), len(vocabulary.functions)):
+        raise CheckpointError(
+            f"{source}: made for {words} words and {functions} functions, {vocabulary_file} has "
+            f"{len(vocabulary.words)} and {len(vocabulary.functions)}; give its own vocabulary"
+        )
+    parser = build_parser(config, words, functions)
+    try:
+        parser.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{source}: the weights do not fit net_params ({reason})") from error
+    card = (
+        "# NS-VQA question parser\n\n"
+        f"- converted from {source.name} of the original release\n"
+        "- attends to padding, as the original: results depend on the batch\n"
+    )
+    with atomic_folder(out) as folder:
+        write_parser(folder, parser, config, vocabulary, card, torch.float32)
+    return len(weights)
+
+
+def export_parser(model: Path, out: Path) -> None:
+    """Write a model folder's parser as the original's .pt file.
+
+    Raises:
+        CheckpointError: the parser cannot be expressed there (it masks padding).
+    """
+    parser, config, vocabulary = read_parser(model)
+    if config.mask_padding and config.attention and config.variable_lengths:
+        raise CheckpointError(
+            f"{model}: its attention masks padding, which the original cannot do; "
+            "train with parser.mask_padding=false for that"
+        )
+    content = parser_to_upstream(
+        config, len(vocabulary.words), len(vocabulary.functions), parser.state_dict()
+    )
+    with atomic_write(out) as temporary:
+        torch.save(content, temporary)
+
+
+def read_upstream(path: str | Path) -> Mapping[str, Any]:
     """Load an original .pt file without running any code that it may hold.
 
     Raises:
         CheckpointError: the file is missing, damaged or holds more than tensors and numbers.
     """
+    if not Path(path).is_file():
+        raise CheckpointError(f"{path}: no such file; check the path")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many unrelated types for damaged files
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
         raise CheckpointError(f"{path}: cannot be read as weights ({reason})") from error
     if not isinstance(checkpoint, Mapping):
         raise CheckpointError(f"{path}: holds a {type(checkpoint).__name__}, not a table of weights")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -34,6 +34,11 @@ class Executor:
         functions = inverse(vocabulary.functions)
         answers = answer_table(vocabulary.answers, scenes.table.strings)
         return cls(scenes, functions, instruction_table(functions), answers)
+
+    def to(self, device: torch.device) -> Executor:
+        """Give the same executor with its tables on `device`."""
+        scenes = replace(self.scenes, packed=self.scenes.packed.to(device))
+        return Executor(scenes, self.functions, self.table.to(device), self.answers.to(device))
 
     def rewards(self, programs: Tensor, rows: Tensor, gold: Tensor) -> Tensor:
         """Give 1 where a program's answer is the gold answer id, else 0: float32 [B]."""

@@ -33,17 +33,18 @@ def reinforce_loss(
     programs: Tensor,
     advantage: Tensor,
     *,
+    owner: Tensor | None = None,
     entropy_weight: float = 0.0,
     grammar: Grammar | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Weigh the log-likelihood of drawn programs [B * K, S] by their advantage [B * K].
+    """Weigh the log-likelihood of drawn programs [R, S] by their advantage [R].
 
-    The loss is summed over steps and programs; a positive `entropy_weight` keeps distributions
+    `owner` as for `QuestionParser.score`. The loss is summed over steps and programs; a positive `entropy_weight` keeps distributions
     undecided. Returns the loss and the mean entropy of a step in nats (not differentiable).
     """
     starts = torch.full_like(programs[:, :1], START)
     inputs = torch.cat((starts, programs[:, :-1]), 1)
-    scores = parser.score(memory, inputs, _written(parser, programs))
+    scores = parser.score(memory, inputs, _written(parser, programs), owner)
     packing, log_probs = scores.packing, scores.log_probs
     if grammar is not None:
         log_probs = _constrain(scores, programs, grammar, parser.max_steps)

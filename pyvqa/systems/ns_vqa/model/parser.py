@@ -116,29 +116,54 @@ class QuestionParser(nn.Module):
             return state
         return state.unflatten(0, (-1, 2)).transpose(1, 2).flatten(2)
 
-    def score(self, memory: Memory, inputs: Tensor, lengths: Tensor | None = None) -> Scores:
-        """Feed `inputs` [B * K, S] (K programs a question, neighbours) and score what follows.
+    def score(
+        self,
+        memory: Memory,
+        inputs: Tensor,
+        lengths: Tensor | None = None,
+        owner: Tensor | None = None,
+    ) -> Scores:
+        """Feed the tokens of R programs `inputs` [R, S] and score what follows each of them.
 
-        `lengths` [B * K] on the CPU: how many inputs of each row matter; None means all of them.
+        `lengths` [R] on the CPU: how many inputs of each row matter; None means all of them.
+        `owner` [R]: the question of each row; None means R / B neighbouring rows a question.
         """
         if lengths is None:
             packing = pack_full(*inputs.shape, inputs.device)
         else:
             inputs = inputs[:, : int(lengths.max())]
             packing = pack_lengths(lengths, inputs.shape[1]).to(inputs.device)
-        samples = inputs.shape[0] // memory.outputs.shape[0]
-        question = packing.order // samples
+        each = inputs.shape[0] // memory.outputs.shape[0]
+        question = packing.order // each if owner is None else owner[packing.order]
         state = State(memory.state.hidden[:, question], memory.state.cell[:, question])
         tokens = packing.pack(inputs)
         states, _ = self.decoder(self.function_embedding.weight, tokens, packing, state)
         if self.attend is not None:
-            grouped = packing.pad(states).unflatten(0, (-1, samples)).flatten(1, 2)
-            context = attention(grouped, memory)  # [B, K * S, D]
-            context = packing.pack(context.unflatten(1, (samples, -1)).flatten(0, 1))
+            if owner is None:
+                grouped = packing.pad(states).unflatten(0, (-1, each)).flatten(1, 2)
+                context = attention(grouped, memory)  # [B, each * S, D]
+                context = packing.pack(context.unflatten(1, (each, -1)).flatten(0, 1))
+            else:
+                steps = packing.index // packing.steps
+                context = ragged_attention(states, owner[steps], memory)
             joint = torch.cat((context, states), 1)
             states = torch.tanh(linear(joint, self.attend.weight, self.attend.bias))
         logits = linear(states, self.classify.weight, self.classify.bias)
         return Scores(torch.log_softmax(logits, 1), packing)
+
+
+def ragged_attention(queries: Tensor, owner: Tensor, memory: Memory) -> Tensor:
+    """Let each query [P, D] look at the words of its own question `owner` [P]: -> [P, D]."""
+    questions = memory.outputs.shape[0]
+    order = torch.argsort(owner, stable=True)
+    counts = torch.bincount(owner, minlength=questions)
+    width = int(counts.max())
+    column = torch.arange(owner.shape[0], device=owner.device)
+    column = column - (counts.cumsum(0) - counts)[owner[order]]
+    place = torch.empty_like(order)
+    place[order] = owner[order] * width + column
+    rows = queries.new_zeros(questions * width, queries.shape[1]).index_copy(0, place, queries)
+    return attention(rows.unflatten(0, (questions, width)), memory).flatten(0, 1)[place]
 
 
 def attention(queries: Tensor, memory: Memory) -> Tensor:

@@ -1,0 +1,60 @@
+# `make demo` and `make test` need Python 3.10+, a C++20 compiler and a package index; the rest they
+# fetch into .venv. Nothing is installed again unless a source or a pinned version changed.
+PYTHON ?= python3
+OUT ?= demo
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+TORCH := torch==2.13.0
+
+# The tested versions, for what is installed and for what only builds.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
+
+# What the compiled libraries and the installed list of modules are made from.
+SOURCES := pyproject.toml CMakeLists.txt constraints.txt \
+  $(shell find csrc cmake -type f -not -name '*.pyc') $(shell find pyvqa -name '*.py')
+CPP := $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+
+.PHONY: demo test bench lint fuzz clean
+
+demo: $(VENV)/.installed
+	$(BIN)/pyvqa demo --out $(OUT)
+
+# One thread a process: two processes share the cores better than two thread pools do.
+test: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+
+bench: $(VENV)/.bench
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s benchmarks $(ARGS)
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(CPP)
+
+fuzz: $(VENV)/.installed
+	$(BIN)/python -m pytest -q -s -m fuzz tests/fuzz
+
+clean:
+	rm -rf $(VENV) build
+
+$(VENV)/.torch: constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("pyvqa needs Python 3.10 or later, this is " + sys.version.split()[0] if sys.version_info < (3, 10) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -q $(TORCH)
+	touch $@
+
+# Editable: Python files are used where they lie, only the compiled libraries are placed in .venv.
+$(VENV)/.installed: $(VENV)/.torch $(SOURCES)
+	$(PIP) install -q -e '.[test]'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.installed
+	$(PIP) install -q pytest pytest-benchmark
+	touch $@
+
+$(VENV)/.lint: $(VENV)/.installed
+	$(PIP) install -q ruff mypy clang-format types-PyYAML types-tqdm
+	touch $@
