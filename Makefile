@@ -2,6 +2,7 @@
 # fetch into .venv. Nothing is installed again unless a source or a pinned version changed.
 PYTHON ?= python3
 OUT ?= demo
+SECONDS_EACH ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -35,7 +36,7 @@ lint: $(VENV)/.lint
 	$(BIN)/clang-format --dry-run -Werror $(CPP)
 
 fuzz: $(VENV)/.installed
-	$(BIN)/python -m pytest -q -s -m fuzz tests/fuzz
+	$(BIN)/python tests/fuzz/run_fuzz.py --seconds $(SECONDS_EACH)
 
 clean:
 	rm -rf $(VENV) build

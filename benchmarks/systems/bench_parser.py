@@ -101,7 +101,9 @@ def parsers(mask_padding: bool) -> tuple[PlainParser, QuestionParser]:
     return plain, ours
 
 
-def training_step(loss: Callable[[], Tensor], optimiser: torch.optim.Optimizer) -> Callable[[], float]:
+def training_step(
+    loss: Callable[[], Tensor], optimiser: torch.optim.Optimizer
+) -> Callable[[], float]:
     def step() -> float:
         optimiser.zero_grad(set_to_none=True)
         value = loss()
@@ -120,7 +122,9 @@ def ratio(rival: Callable[[], object], ours: Callable[[], object], rounds: int =
             start = time.perf_counter()
             run()
             best[k] = min(best[k], time.perf_counter() - start)
-    print(f"\n  rival {best[0] * 1e3:.1f} ms, ours {best[1] * 1e3:.1f} ms, {best[0] / best[1]:.2f}x")
+    print(
+        f"\n  rival {best[0] * 1e3:.1f} ms, ours {best[1] * 1e3:.1f} ms, {best[0] / best[1]:.2f}x"
+    )
     return best[0] / best[1]
 
 
@@ -142,9 +146,7 @@ def test_supervised_step_like_the_original(batch):
     expected, got = plain.loss(x, lengths, y), imitation_loss(ours, ours.encode(x, lengths), y)
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
     rival = training_step(lambda: plain.loss(x, lengths, y), torch.optim.Adam(plain.parameters()))
-    step = training_step(
-        lambda: imitation_loss(ours, ours.encode(x, lengths), y), fused_adam(ours)
-    )
+    step = training_step(lambda: imitation_loss(ours, ours.encode(x, lengths), y), fused_adam(ours))
     assert ratio(rival, step) >= 1.0
 
 
@@ -206,5 +208,7 @@ def test_reinforce_step(batch):
         drawn = sample(ours, memory, stop=False)
         return reinforce_loss(ours, memory, drawn, torch.full((BATCH,), 0.1))[0]
 
-    rival = training_step(lambda: plain.reinforce(x, lengths, 0.1), torch.optim.Adam(plain.parameters()))
+    rival = training_step(
+        lambda: plain.reinforce(x, lengths, 0.1), torch.optim.Adam(plain.parameters())
+    )
     assert ratio(rival, training_step(loss, fused_adam(ours)), rounds=3) >= 1.0

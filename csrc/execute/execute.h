@@ -100,10 +100,13 @@ PV_HD int size_of(const Value<W>& v) {
   return n;
 }
 
+// The first object of an ordered set, -1 if it is empty.
 template <int W>
-PV_HD int first_of(const uint64_t* set) {  // -1 for an empty set
+PV_HD int first_of(const Value<W>& v) {
   for (int w = 0; w < W; ++w)
-    if (set[w]) return 64 * w + lowest_bit(set[w]);
+    if (v.head[w]) return 64 * w + lowest_bit(v.head[w]);
+  for (int w = 0; w < W; ++w)
+    if (v.tail[w]) return 64 * w + lowest_bit(v.tail[w]);
   return -1;
 }
 
@@ -221,8 +224,7 @@ PV_HD void step(uint64_t word, Value<W>& a, Value<W>* saved, const Scene<W>& sce
       break;
     case Op::unique_first: {
       if (a.kind != Kind::set) { fail(a, Reason::type_mismatch); break; }
-      int object = first_of<W>(a.head);
-      if (object < 0) object = first_of<W>(a.tail);
+      const int object = first_of(a);
       if (object < 0) { fail(a, Reason::empty_set); break; }
       a.kind = Kind::object;
       a.value = object;
@@ -232,7 +234,7 @@ PV_HD void step(uint64_t word, Value<W>& a, Value<W>* saved, const Scene<W>& sce
       if (a.kind != Kind::set) { fail(a, Reason::type_mismatch); break; }
       if (size_of(a) != 1) { fail(a, Reason::invalid); break; }
       a.kind = Kind::object;
-      a.value = first_of<W>(a.head);
+      a.value = first_of(a);
       break;
     case Op::relate:
       if (a.kind != Kind::object) { fail(a, Reason::type_mismatch); break; }
@@ -323,8 +325,8 @@ PV_HD uint64_t instruction_at(const Job& job, uint64_t id) {
 PV_HD bool ends(uint64_t word) { return (word & 0xff) == static_cast<uint64_t>(Op::end); }
 
 // Position of the first `end`, -1 without one.
-template <class Id>
-PV_HD int64_t find_end(const Id* row, const Job& job) {
+template <class Ids>
+PV_HD int64_t find_end(const Ids& row, const Job& job) {
   if (job.end_id >= 0) {  // the usual table has one end: compare ids, look nothing up
     for (int64_t i = 0; i < job.length; ++i)
       if (static_cast<int64_t>(row[i]) == job.end_id) return i;
@@ -361,7 +363,7 @@ PV_HD bool scene_fits(const Job& job, int64_t index) {
   const int64_t n = scene.objects();
   const int64_t extra = ((scene.flags() & has_visibility) ? 2 * W : 0) +
                         ((scene.flags() & has_pixels) ? (n + 1) / 2 : 0);
-  return n <= 64 * W && end - begin >= 1 + kValues * W + n + 4 * n * W + extra;
+  return n >= 0 && n <= 64 * W && end - begin >= 1 + kValues * W + n + 4 * n * W + extra;
 }
 
 // A table word as it is, or a failing instruction where it could lead outside the tables.
@@ -388,10 +390,29 @@ PV_HD int64_t checked_instruction(int64_t word) {
 // the second operand's.
 PV_HD bool needs_many_registers(int64_t word) { return (word & 0xfffeff00) != 0; }
 
-template <int W, int R, class Id>
-PV_HD void run_row(const Job& job, const Results& out, int64_t row) {
-  const Id* ids = static_cast<const Id*>(job.programs) + row * job.length;
-  Value<W> a, saved[R];
+// Ids of whatever size the call says, for the paths where looking at it each time is fast enough.
+struct AnyIds {
+  const void* data;
+  int bytes;
+
+  PV_HD int64_t operator[](int64_t i) const {
+    switch (bytes) {
+      case 1: return static_cast<const uint8_t*>(data)[i];
+      case 2: return static_cast<const int16_t*>(data)[i];
+      case 4: return static_cast<const int32_t*>(data)[i];
+      default: return static_cast<const int64_t*>(data)[i];
+    }
+  }
+};
+
+PV_HD AnyIds any_ids(const Job& job, int64_t row, int bytes) {
+  return {static_cast<const char*>(job.programs) + row * job.length * bytes, bytes};
+}
+
+// Runs one program; `ids` is indexed by position, `saved` are R empty registers.
+template <int W, int R, class Ids>
+PV_HD void run_ids(const Ids& ids, const Job& job, const Results& out, int64_t row, Value<W>* saved) {
+  Value<W> a;
   const int64_t scene_index = job.scene_index[row], end = find_end(ids, job);
   if (end < 0) {
     fail(a, Reason::no_end);
@@ -415,6 +436,13 @@ PV_HD void run_row(const Job& job, const Results& out, int64_t row) {
   out.value[row] = a.value;
   if (out.answer) out.answer[row] = answer_id(a, out);
   if (out.sets) write_set(out.sets + row * 2 * W, a);
+}
+
+template <int W, int R, class Id>
+PV_HD void run_row(const Job& job, const Results& out, int64_t row) {
+  const Id* ids = static_cast<const Id*>(job.programs) + row * job.length;
+  Value<W> saved[R];
+  run_ids<W, R>(ids, job, out, row, saved);
 }
 
 // The static check: types instead of values, the same walk. 0 = a well-formed, well-typed prefix

@@ -29,8 +29,12 @@ struct Table {
   }
 };
 
-void run(const Job& job, const Results& results, int64_t width, int registers, int id_bytes) {
-  const ExecuteCall call{&job, &results, static_cast<int>(width), registers, id_bytes};
+void run(const ExecuteTensors& tensors, const Results& results, int64_t width) {
+  const Table table(tensors.programs.table);
+  Job job = tensors.job(table.words.data());
+  job.end_id = table.end_id;
+  const ExecuteCall call{&job, &results, static_cast<int>(width), table.registers,
+                         tensors.programs.id_bytes};
   const auto kernel = PV_DISPATCH(execute_rows);
   torch::stable::parallel_for(0, job.rows, kGrain,
                               [&](int64_t begin, int64_t end) { kernel(call, begin, end); });
@@ -46,7 +50,6 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> execute_cpu(
   const int64_t rows = programs.size(0);
   const Tensor answer = torch::stable::new_empty(programs, {rows}, ScalarType::Int);
   const Tensor sets = torch::stable::new_empty(programs, {with_sets ? rows : 0, 2, width}, ScalarType::Long);
-  const Table checked(t.programs.table);
   Results out = t.results();
   out.answer = answer.mutable_data_ptr<int32_t>();
   out.string_answers = strings.const_data_ptr<int32_t>();
@@ -54,9 +57,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> execute_cpu(
   out.integer_answers = integers.const_data_ptr<int32_t>();
   out.integers = integers.size(0);
   if (with_sets) out.sets = static_cast<uint64_t*>(sets.mutable_data_ptr());
-  Job job = t.job(checked.words.data());
-  job.end_id = checked.end_id;
-  run(job, out, width, checked.registers, t.programs.id_bytes);
+  run(t, out, width);
   return {t.kind, t.value, answer, sets};
 }
 
@@ -69,14 +70,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> execute_trace_cpu(
   Tensor values = torch::stable::new_zeros(programs, {rows, length}, ScalarType::Int);
   Tensor sets = torch::stable::new_zeros(programs, {rows, length, 2, width}, ScalarType::Long);
   torch::stable::fill_(kinds, 255);
-  const Table checked(t.programs.table);
   Results out = t.results();
   out.trace_kind = kinds.mutable_data_ptr<uint8_t>();
   out.trace_value = values.mutable_data_ptr<int32_t>();
   out.trace_sets = static_cast<uint64_t*>(sets.mutable_data_ptr());
-  Job job = t.job(checked.words.data());
-  job.end_id = checked.end_id;
-  run(job, out, width, checked.registers, t.programs.id_bytes);
+  run(t, out, width);
   return {t.kind, t.value, kinds, values, sets};
 }
 

@@ -6,14 +6,14 @@
 namespace pyvqa {
 namespace {
 
-Tensor scratch_for(const Tensor& table) {
-  return torch::stable::new_empty(table, {execute_scratch_words(table.size(0))}, ScalarType::Long);
+Tensor scratch_for(const Tensor& table, int64_t rows, int64_t width) {
+  return torch::stable::new_empty(table, {execute_scratch_words(table.size(0), rows, width)}, ScalarType::Long);
 }
 
 void run(const ExecuteTensors& t, const Results& results, int64_t width) {
   const CudaScope scope(t.kind);
   const Job job = t.job(t.programs.table.const_data_ptr<int64_t>());
-  const Tensor scratch = scratch_for(t.programs.table);
+  const Tensor scratch = scratch_for(t.programs.table, job.rows, width);
   const ExecuteCall call{&job, &results, static_cast<int>(width), 0, t.programs.id_bytes};
   check_launch(launch_execute(call, scratch.mutable_data_ptr<int64_t>(), scope.stream()), "execute");
 }
@@ -45,7 +45,7 @@ Tensor verify_cuda(const Tensor& programs, const Tensor& table) {
   const Programs p = check_programs(programs, table);
   const CudaScope scope(programs);
   const Tensor status = torch::stable::new_empty(programs, {programs.size(0)}, ScalarType::Char);
-  const Tensor scratch = scratch_for(p.table);
+  const Tensor scratch = scratch_for(p.table, p.programs.size(0), 1);
   const Job job = verify_job(p, p.table.const_data_ptr<int64_t>());
   const ExecuteCall call{&job, nullptr, 1, 0, p.id_bytes};
   check_launch(launch_verify(call, status.mutable_data_ptr<int8_t>(), scratch.mutable_data_ptr<int64_t>(),

@@ -9,6 +9,8 @@ namespace {
 
 constexpr int kBlock = 128;
 constexpr int kCheckBlock = 256;
+constexpr int kWideBlock = 64;
+constexpr int64_t kWideThreads = 4096;  // enough for the rare wide scene, and bounds its scratch memory
 
 // What the launch finds out about a table, kept in the words behind the checked one.
 enum Note : int { many_registers = 0, end_id };
@@ -51,6 +53,20 @@ __global__ void __launch_bounds__(kBlock) execute_rows(Job job, Results out) {
   }
 }
 
+// Scenes of more than 128 objects. Sixteen registers would be kilobytes of local memory, which a device sets
+// aside for every thread it can hold: these threads are few and keep their registers in scratch memory.
+template <int W>
+__global__ void __launch_bounds__(kWideBlock) execute_wide(Job job, Results out, int id_bytes, Value<W>* scratch) {
+  job.end_id = job.table[job.vocabulary + Note::end_id];
+  const int64_t stride = int64_t{gridDim.x} * kWideBlock;
+  const int64_t thread = int64_t{blockIdx.x} * kWideBlock + threadIdx.x;
+  Value<W>* saved = scratch + thread * kRegisters;
+  for (int64_t row = thread; row < job.rows; row += stride) {
+    for (int r = 0; r < kRegisters; ++r) saved[r] = Value<W>{};
+    run_ids<W, kRegisters>(any_ids(job, row, id_bytes), job, out, row, saved);
+  }
+}
+
 template <class Id>
 __global__ void __launch_bounds__(kBlock) verify_rows(Job job, int8_t* status) {
   job.end_id = job.table[job.vocabulary + Note::end_id];
@@ -77,6 +93,19 @@ cudaError_t launch_rows(const Job& job, const Results& out, int id_bytes, cudaSt
   });
 }
 
+int64_t wide_threads(int64_t rows) {
+  const int64_t wanted = int64_t{blocks_for(rows, kWideBlock)} * kWideBlock;
+  return wanted < kWideThreads ? wanted : kWideThreads;
+}
+
+template <int W>
+cudaError_t launch_wide(const Job& job, const Results& out, int id_bytes, int64_t* scratch, cudaStream_t stream) {
+  static_assert(sizeof(Value<W>) == (1 + 2 * W) * sizeof(int64_t));
+  Value<W>* registers = reinterpret_cast<Value<W>*>(scratch + execute_scratch_words(job.vocabulary, 0, 1));
+  return launch(execute_wide<W>, static_cast<unsigned>(wide_threads(job.rows) / kWideBlock), kWideBlock, 0, stream,
+                job, out, id_bytes, registers);
+}
+
 // The job with its table replaced by the checked one in `scratch`.
 cudaError_t with_checked_table(Job& job, int64_t* scratch, cudaStream_t stream) {
   const cudaError_t status =
@@ -87,6 +116,12 @@ cudaError_t with_checked_table(Job& job, int64_t* scratch, cudaStream_t stream) 
 
 }  // namespace
 
+int64_t execute_scratch_words(int64_t vocabulary, int64_t rows, int64_t words_per_set) {
+  const int64_t table = vocabulary + 2;
+  if (words_per_set <= 2) return table;
+  return table + wide_threads(rows) * kRegisters * (1 + 2 * words_per_set);
+}
+
 cudaError_t launch_execute(const ExecuteCall& call, int64_t* scratch, cudaStream_t stream) {
   Job job = *static_cast<const Job*>(call.job);
   const Results& out = *static_cast<const Results*>(call.results);
@@ -96,8 +131,8 @@ cudaError_t launch_execute(const ExecuteCall& call, int64_t* scratch, cudaStream
   switch (call.words_per_set) {
     case 1: return launch_rows<1>(job, out, call.id_bytes, stream);
     case 2: return launch_rows<2>(job, out, call.id_bytes, stream);
-    case 16: return launch_rows<16>(job, out, call.id_bytes, stream);
-    default: return launch_rows<64>(job, out, call.id_bytes, stream);
+    case 16: return launch_wide<16>(job, out, call.id_bytes, scratch, stream);
+    default: return launch_wide<64>(job, out, call.id_bytes, scratch, stream);
   }
 }
 

@@ -9,8 +9,9 @@
 
 namespace pyvqa {
 
-// 64-bit words of scratch for a table of `vocabulary` instructions: the checked table and two notes on it.
-inline constexpr int64_t execute_scratch_words(int64_t vocabulary) { return vocabulary + 2; }
+// 64-bit words of scratch for `rows` programs on a table of `vocabulary` instructions: the checked table with
+// two notes on it and, for sets wider than two words, the registers of the threads that run.
+int64_t execute_scratch_words(int64_t vocabulary, int64_t rows, int64_t words_per_set);
 
 // Both check the table on the device first (nothing is read back, the stream is never waited for) and
 // ignore `call.registers` and the job's end id, which the check finds out.

@@ -30,6 +30,16 @@ void rows_of_width(const ExecuteCall& call, int64_t begin, int64_t end) {
   return rows_of_ids<W, kRegisters>(call, begin, end);
 }
 
+template <int W>
+void wide_rows(const ExecuteCall& call, int64_t begin, int64_t end) {
+  const Job& job = *static_cast<const Job*>(call.job);
+  const Results& results = *static_cast<const Results*>(call.results);
+  for (int64_t row = begin; row < end; ++row) {
+    Value<W> saved[kRegisters];
+    run_ids<W, kRegisters>(any_ids(job, row, call.id_bytes), job, results, row, saved);
+  }
+}
+
 template <class Id>
 void verify_rows(const ExecuteCall& call, int8_t* status, int64_t begin, int64_t end) {
   const Job& job = *static_cast<const Job*>(call.job);
@@ -39,11 +49,12 @@ void verify_rows(const ExecuteCall& call, int8_t* status, int64_t begin, int64_t
 }  // namespace
 
 void PV_ISA_NAME(execute_rows)(const ExecuteCall& call, int64_t begin, int64_t end) {
+  // Scenes of more than 128 objects are rare: there the size of an id is looked at as it comes.
   switch (call.words_per_set) {
     case 1: return rows_of_width<1>(call, begin, end);
     case 2: return rows_of_width<2>(call, begin, end);
-    case 16: return rows_of_width<16>(call, begin, end);
-    default: return rows_of_width<64>(call, begin, end);
+    case 16: return wide_rows<16>(call, begin, end);
+    default: return wide_rows<64>(call, begin, end);
   }
 }
 

@@ -93,8 +93,8 @@ void bind_masks(py::module_& m) {
         "CLEVR-Ref+ text \"n0,n1,...\" over rows -> uint8 [H, W].");
   m.def("rle_encode_rows", &rle_encode_rows, py::arg("mask"),
         "bool or uint8 [H, W] -> CLEVR-Ref+ text.");
-  m.def("coco_rle_decode", &coco_rle_decode, py::arg("counts"), py::arg("height"),
-        py::arg("width"), "COCO's compressed counts (str or bytes) -> uint8 [H, W].");
+  m.def("coco_rle_decode", &coco_rle_decode, py::arg("counts"), py::arg("height"), py::arg("width"),
+        "COCO's compressed counts (str or bytes) -> uint8 [H, W].");
   m.def("coco_rle_encode", &coco_rle_encode, py::arg("mask"),
         "bool or uint8 [H, W] -> COCO's compressed counts.");
   m.def("coco_rle_measure", &coco_rle_measure, py::arg("counts"), py::arg("height"),

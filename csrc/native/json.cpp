@@ -1,155 +1,10 @@
 #include "native/json.h"
 
-#include <bit>
 #include <charconv>
-#include <cstring>
-#include <limits>
+
+#include "native/json_text.h"
 
 namespace pyvqa::json {
-namespace {
-
-constexpr uint64_t kOnes = 0x0101010101010101u;
-constexpr uint64_t kTops = 0x8080808080808080u;
-
-uint64_t load8(const char* at) {
-  uint64_t word;
-  std::memcpy(&word, at, sizeof(word));
-  return word;
-}
-
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-int hex_digit(char c) {
-  if (is_digit(c)) return c - '0';
-  const char lower = static_cast<char>(c | 0x20);
-  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
-uint32_t hex4(const char* at) {
-  uint32_t value = 0;
-  for (int k = 0; k < 4; ++k) value = value << 4 | static_cast<uint32_t>(hex_digit(at[k]));
-  return value;
-}
-
-// The first quote, backslash or control character from `at` on. Eight bytes at a time: a byte's
-// top bit in `stops` is set if it is one of them; bits above the lowest may be false alarms
-// (borrows), which is why only the lowest is believed.
-const char* string_stop(const char* at, const char* end) {
-  while (end - at >= 8) {
-    const uint64_t word = load8(at);
-    const uint64_t quote = word ^ (kOnes * '"');
-    const uint64_t slash = word ^ (kOnes * '\\');
-    const uint64_t stops = (((quote - kOnes) & ~quote) | ((slash - kOnes) & ~slash) |
-                            ((word - kOnes * 0x20) & ~word)) & kTops;
-    if (stops == 0) {
-      at += 8;
-      continue;
-    }
-    if constexpr (std::endian::native == std::endian::little) {
-      return at + (std::countr_zero(stops) >> 3);
-    }
-    break;
-  }
-  while (at < end && *at != '"' && *at != '\\' && static_cast<unsigned char>(*at) >= 0x20) ++at;
-  return at;
-}
-
-// Bytes of the UTF-8 character at `at`, 0 if it is none (RFC 3629: no surrogates, shortest form).
-int utf8_length(const char* at, const char* end) {
-  const auto byte = [&](int k) { return static_cast<unsigned char>(at[k]); };
-  const auto tail = [&](int k, unsigned low = 0x80, unsigned high = 0xBF) {
-    return at + k < end && byte(k) >= low && byte(k) <= high;
-  };
-  const unsigned lead = byte(0);
-  if (lead < 0x80) return 1;
-  if (lead >= 0xC2 && lead <= 0xDF) return tail(1) ? 2 : 0;
-  if (lead >= 0xE0 && lead <= 0xEF) {
-    const unsigned low = lead == 0xE0 ? 0xA0 : 0x80;
-    const unsigned high = lead == 0xED ? 0x9F : 0xBF;
-    return tail(1, low, high) && tail(2) ? 3 : 0;
-  }
-  if (lead >= 0xF0 && lead <= 0xF4) {
-    const unsigned low = lead == 0xF0 ? 0x90 : 0x80;
-    const unsigned high = lead == 0xF4 ? 0x8F : 0xBF;
-    return tail(1, low, high) && tail(2) && tail(3) ? 4 : 0;
-  }
-  return 0;
-}
-
-const char* first_invalid_utf8(const char* at, const char* end) {
-  while (at < end) {
-    while (end - at >= 32 &&
-           ((load8(at) | load8(at + 8) | load8(at + 16) | load8(at + 24)) & kTops) == 0) {
-      at += 32;
-    }
-    if (at == end) return nullptr;
-    const int length = utf8_length(at, end);
-    if (length == 0) return at;
-    at += length;
-  }
-  return nullptr;
-}
-
-void append_utf8(std::string& out, uint32_t code) {
-  const auto put = [&](uint32_t byte) { out.push_back(static_cast<char>(byte)); };
-  if (code < 0x80) {
-    put(code);
-  } else if (code < 0x800) {
-    put(0xC0 | code >> 6);
-    put(0x80 | (code & 0x3F));
-  } else if (code < 0x10000) {
-    put(0xE0 | code >> 12);
-    put(0x80 | (code >> 6 & 0x3F));
-    put(0x80 | (code & 0x3F));
-  } else {
-    put(0xF0 | code >> 18);
-    put(0x80 | (code >> 12 & 0x3F));
-    put(0x80 | (code >> 6 & 0x3F));
-    put(0x80 | (code & 0x3F));
-  }
-}
-
-char plain_escape(char c) {
-  switch (c) {
-    case 'b': return '\b';
-    case 'f': return '\f';
-    case 'n': return '\n';
-    case 'r': return '\r';
-    case 't': return '\t';
-    default: return c;  // quote, backslash, slash
-  }
-}
-
-// Whether a number that no double holds is too small rather than too large: where its first
-// digit stands, seen from the decimal point.
-bool underflows(const char* at, const char* end) {
-  int64_t magnitude = 0;
-  bool significant = false;
-  if (*at == '-') ++at;
-  for (; at < end && is_digit(*at); ++at) {
-    significant |= *at != '0';
-    magnitude += significant;
-  }
-  if (at < end && *at == '.') {
-    for (++at; at < end && is_digit(*at) && !significant; ++at) {
-      significant = *at != '0';
-      magnitude -= !significant;
-    }
-    while (at < end && is_digit(*at)) ++at;
-  }
-  int64_t exponent = 0;
-  if (at < end) {
-    ++at;  // e or E
-    const bool negative = *at == '-';
-    if (*at == '+' || *at == '-') ++at;
-    for (; at < end && exponent < (int64_t{1} << 50); ++at) exponent = exponent * 10 + (*at - '0');
-    if (negative) exponent = -exponent;
-  }
-  return magnitude + exponent < 0;
-}
-
-}  // namespace
-
 std::string location(std::string_view text, size_t offset) {
   offset = offset < text.size() ? offset : text.size();
   size_t line = 1, start = 0;
@@ -182,13 +37,15 @@ void Parser::expected(const char* what) const {
       case '{': found = "an object"; break;
       case '[': found = "a list"; break;
       case '"': found = "a string"; break;
-      case 't': case 'f': found = "a truth value"; break;
+      case 't':
+      case 'f': found = "a truth value"; break;
       case 'n': found = "null"; break;
-      case 'N': case 'I': found = "NaN or Infinity, which JSON does not know"; break;
+      case 'N':
+      case 'I': found = "NaN or Infinity, which JSON does not know"; break;
       default:
         if (*at_ == '-' || is_digit(*at_)) {
-          found = at_ + 1 < end_ && at_[1] == 'I' ? "-Infinity, which JSON does not know"
-                                                  : "a number";
+          found =
+              at_ + 1 < end_ && at_[1] == 'I' ? "-Infinity, which JSON does not know" : "a number";
         } else if (*at_ > 0x20 && *at_ < 0x7F) {
           found = std::string("'") + *at_ + "'";
         } else {
@@ -210,7 +67,8 @@ Kind Parser::kind() {
     case '{': return Kind::object;
     case '[': return Kind::array;
     case '"': return Kind::string;
-    case 't': case 'f': return Kind::boolean;
+    case 't':
+    case 'f': return Kind::boolean;
     case 'n': return Kind::null;
     default:
       if (*at_ == '-' || is_digit(*at_)) return Kind::number;
@@ -269,7 +127,14 @@ bool Parser::next_key(std::string_view& key) {
 const char* Parser::check_escape(const char* at) const {
   if (at == end_) fail("the text ends inside a string", at);
   switch (*at) {
-    case '"': case '\\': case '/': case 'b': case 'f': case 'n': case 'r': case 't': return at + 1;
+    case '"':
+    case '\\':
+    case '/':
+    case 'b':
+    case 'f':
+    case 'n':
+    case 'r':
+    case 't': return at + 1;
     case 'u':
       for (int k = 1; k <= 4; ++k) {
         if (at + k >= end_) fail("the text ends inside a string", end_);
@@ -314,7 +179,8 @@ std::string_view Parser::decoded(const Raw& raw) {
     uint32_t code = hex4(at + 2);
     const char* after = at + 6;
     if (code >= 0xD800 && code <= 0xDFFF) {  // one half of a UTF-16 pair
-      const bool pair = code < 0xDC00 && raw.end - after >= 6 && after[0] == '\\' && after[1] == 'u';
+      const bool pair =
+          code < 0xDC00 && raw.end - after >= 6 && after[0] == '\\' && after[1] == 'u';
       const uint32_t low = pair ? hex4(after + 2) : 0;
       if (low < 0xDC00 || low > 0xDFFF) fail("half of a surrogate pair in a string", at);
       code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);

@@ -48,8 +48,8 @@ class Parser {
   double number();            // finite; NaN and Infinity, which Python may write, are refused
   int64_t integer();
   bool boolean();
-  bool null();  // reads a null if that is the next value
-  void skip();  // any value, checked as strictly as one that is read
+  bool null();    // reads a null if that is the next value
+  void skip();    // any value, checked as strictly as one that is read
   void finish();  // nothing but white space may follow
 
   // Where the parser stands, and a jump back to such a place (the depth must be the same).

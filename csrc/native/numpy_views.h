@@ -12,7 +12,8 @@ namespace pyvqa {
 // The vector's memory as an array [n] or, with `columns`, [n / columns, columns]. `owner` is the
 // Python object that holds the vector; the array keeps it alive.
 template <class T>
-auto numpy_view(const pybind11::object& owner, std::vector<T>& values, pybind11::ssize_t columns = 0) {
+auto numpy_view(const pybind11::object& owner, std::vector<T>& values,
+                pybind11::ssize_t columns = 0) {
   using Plain = std::conditional_t<std::is_enum_v<T>, uint8_t, T>;
   static_assert(sizeof(Plain) == sizeof(T));
   const auto size = static_cast<pybind11::ssize_t>(values.size());

@@ -44,21 +44,21 @@ struct Entry {
   std::string text;
 };
 
+// A table and what fills its names; a second list under the same key starts afresh.
+struct Tables {
+  QuestionTable out;
+  Interner image_filenames{out.image_filenames};
+  Interner template_filenames{out.template_filenames};
+  Interner answers{out.answers};
+  Interner functions{out.functions};
+};
+
 class QuestionReader {
  public:
   explicit QuestionReader(std::string_view text) : text_(text), in_(text) {}
   QuestionTable read();
 
  private:
-  // One list of entries; a second one under the same key starts afresh.
-  struct Tables {
-    QuestionTable out;
-    Interner image_filenames{out.image_filenames};
-    Interner template_filenames{out.template_filenames};
-    Interner answers{out.answers};
-    Interner functions{out.functions};
-  };
-
   void read_file();
   void read_list(bool refexps);
   void read_entry(Entry& entry);
@@ -90,9 +90,9 @@ QuestionTable QuestionReader::read() {
     read_file();
   } catch (const JsonError& error) {
     if (position_ < 0) throw;
-    throw JsonError((refexps_ ? "refexp " : "question ") + std::to_string(position_) + ": " +
-                        error.what(),
-                    error.offset());
+    throw JsonError(
+        (refexps_ ? "refexp " : "question ") + std::to_string(position_) + ": " + error.what(),
+        error.offset());
   }
   return std::move(tables_->out);
 }

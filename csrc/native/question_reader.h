@@ -15,21 +15,21 @@ struct QuestionTable {
   bool refexps = false;  // expressions of CLEVR-Ref+ rather than questions
   // one entry per question
   std::vector<int64_t> image_index;
-  std::vector<int64_t> question_index;   // or refexp_index; the position where the file has none
-  std::vector<int32_t> family_index;     // -1 where the file has none
-  std::vector<int32_t> image_filename;   // into image_filenames; -1 where the file has none
+  std::vector<int64_t> question_index;     // or refexp_index; the position where the file has none
+  std::vector<int32_t> family_index;       // -1 where the file has none
+  std::vector<int32_t> image_filename;     // into image_filenames; -1 where the file has none
   std::vector<int32_t> template_filename;  // into template_filenames; -1 where the file has none
-  std::vector<int32_t> answer;           // into answers; -1 where the file has none
-  std::vector<int64_t> text_offsets;     // [Q + 1] into text
-  std::vector<int64_t> program_offsets;  // [Q + 1] into node_functions
-  std::vector<uint8_t> has_outputs;      // the last node of an expression's program has `_output`
-  std::vector<int64_t> output_offsets;   // [Q + 1] into outputs
-  std::string text;                      // the questions, one after the other, UTF-8
-  std::vector<int32_t> outputs;          // objects that the expressions refer to, as in the file
+  std::vector<int32_t> answer;             // into answers; -1 where the file has none
+  std::vector<int64_t> text_offsets;       // [Q + 1] into text
+  std::vector<int64_t> program_offsets;    // [Q + 1] into node_functions
+  std::vector<uint8_t> has_outputs;        // the last node of an expression's program has `_output`
+  std::vector<int64_t> output_offsets;     // [Q + 1] into outputs
+  std::string text;                        // the questions, one after the other, UTF-8
+  std::vector<int32_t> outputs;            // objects that the expressions refer to, as in the file
   // one entry per program node
-  std::vector<int32_t> node_functions;   // into functions
-  std::vector<int64_t> input_offsets;    // [nodes + 1] into inputs
-  std::vector<int32_t> inputs;           // nodes of the same program, earlier ones only
+  std::vector<int32_t> node_functions;  // into functions
+  std::vector<int64_t> input_offsets;   // [nodes + 1] into inputs
+  std::vector<int32_t> inputs;          // nodes of the same program, earlier ones only
   Names image_filenames, template_filenames, answers;
   Names functions;  // "name" or "name[value,value]"
 };

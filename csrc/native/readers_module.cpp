@@ -34,8 +34,7 @@ auto read_text(const py::buffer& data, Read read) {
     py::gil_scoped_release unlocked;
     return read(text);
   } catch (const json::JsonError& error) {
-    throw py::value_error(std::string(error.what()) + ", " +
-                          json::location(text, error.offset()));
+    throw py::value_error(std::string(error.what()) + ", " + json::location(text, error.offset()));
   }
 }
 
@@ -131,8 +130,7 @@ SceneTable make_scene_table(const Array<int64_t>& counts, const Array<int64_t>& 
                             const Optional<int64_t>& relation_items,
                             const Optional<uint8_t>& visibility,
                             const Optional<uint8_t>& scene_visibility,
-                            std::vector<std::string> strings,
-                            const Optional<int64_t>& image_index,
+                            std::vector<std::string> strings, const Optional<int64_t>& image_index,
                             std::optional<std::vector<std::string>> image_filename) {
   SceneTable table;
   require(counts.ndim() == 1, "counts must be one-dimensional");
@@ -164,8 +162,8 @@ SceneTable make_scene_table(const Array<int64_t>& counts, const Array<int64_t>& 
   table.fields.assign(table.counts.size(), fields);
   if (image_index) {
     require(has_shape(*image_index, scenes), "image_index must be [scenes]");
-    table.image_index = checked<int64_t, int64_t>(*image_index, INT64_MAX,
-                                                  "image_index must not be negative");
+    table.image_index =
+        checked<int64_t, int64_t>(*image_index, INT64_MAX, "image_index must not be negative");
   } else {
     for (py::ssize_t k = 0; k < scenes; ++k) table.image_index.push_back(k);
   }
@@ -192,14 +190,15 @@ py::list questions_of(const QuestionTable& table) {
   py::list out(table.image_index.size());
   for (size_t k = 0; k < table.image_index.size(); ++k) {
     const int64_t begin = table.text_offsets[k];
-    out[k] = py::str(table.text.data() + begin, static_cast<size_t>(table.text_offsets[k + 1] - begin));
+    out[k] =
+        py::str(table.text.data() + begin, static_cast<size_t>(table.text_offsets[k + 1] - begin));
   }
   return out;
 }
 
 // A read-only property that shows a vector of the table as an array.
 template <class Table, class T>
-void bind_array(py::class_<Table>& type, const char* name, std::vector<T> Table::*member,
+void bind_array(py::class_<Table>& type, const char* name, std::vector<T> Table::* member,
                 const char* doc, py::ssize_t columns = 0) {
   type.def_property_readonly(
       name,
@@ -219,8 +218,8 @@ void bind_scene_table(py::module_& m) {
   bind_array(type, "scene_visibility", &T::scene_visibility,
              "uint8 [S]: 0 unknown, 1 usable, 2 invalid.");
   bind_array(type, "codes", &T::codes, "uint16 [O, 4]: color, material, shape, size.", kAttributes);
-  bind_array(type, "position", &T::position,
-             "float64 [O, 3]: along right, along front, height.", 3);
+  bind_array(type, "position", &T::position, "float64 [O, 3]: along right, along front, height.",
+             3);
   bind_array(type, "pixel", &T::pixel, "float64 [O, 3]: x, y, depth; empty without them.", 3);
   bind_array(type, "visibility", &T::visibility,
              "uint8 [O]: 0 unknown, 1 fully, 2 partially; empty without masks.");
@@ -228,14 +227,16 @@ void bind_scene_table(py::module_& m) {
              "int64 [4 * O + 1]: left, right, behind, front of each object; empty without them.");
   bind_array(type, "relation_items", &T::relation_items, "int32: object ids in their scene.");
   type.def_property_readonly("image_filename", [](const T& t) { return t.image_filename; });
-  type.def_property_readonly("strings", [](const T& t) { return t.strings; },
-                             "Attribute strings beyond CLEVR's; code = 17 + position.");
+  type.def_property_readonly(
+      "strings", [](const T& t) { return t.strings; },
+      "Attribute strings beyond CLEVR's; code = 17 + position.");
 }
 
 void bind_question_table(py::module_& m) {
   using T = QuestionTable;
   py::class_<T> type(m, "QuestionTable", "Questions or expressions as flat arrays.");
-  type.def_property_readonly("kind", [](const T& t) { return t.refexps ? "refexps" : "questions"; });
+  type.def_property_readonly("kind",
+                             [](const T& t) { return t.refexps ? "refexps" : "questions"; });
   type.def("__len__", [](const T& t) { return t.image_index.size(); });
   bind_array(type, "image_index", &T::image_index, "int64 [Q].");
   bind_array(type, "question_index", &T::question_index,
@@ -259,8 +260,9 @@ void bind_question_table(py::module_& m) {
   type.def_property_readonly("template_filename", [](const T& t) {
     return names_by_code(t.template_filenames, t.template_filename);
   });
-  type.def_property_readonly("functions", [](const T& t) { return t.functions; },
-                             "Function strings, name or name[value,value], by first appearance.");
+  type.def_property_readonly(
+      "functions", [](const T& t) { return t.functions; },
+      "Function strings, name or name[value,value], by first appearance.");
 }
 
 }  // namespace
@@ -276,15 +278,13 @@ void bind_readers(py::module_& m) {
       py::arg("data"), py::arg("masks") = false,
       "Read the bytes of a scene file; `masks` asks for occlusion classes. ValueError says where.");
   m.def(
-      "read_questions",
-      [](const py::buffer& data) { return read_text(data, read_questions); }, py::arg("data"),
-      "Read the bytes of a question or expression file. ValueError says where.");
+      "read_questions", [](const py::buffer& data) { return read_text(data, read_questions); },
+      py::arg("data"), "Read the bytes of a question or expression file. ValueError says where.");
   m.def("scene_table", &make_scene_table, py::arg("counts"), py::arg("codes"), py::arg("position"),
         py::arg("pixel") = py::none(), py::arg("relation_offsets") = py::none(),
         py::arg("relation_items") = py::none(), py::arg("visibility") = py::none(),
-        py::arg("scene_visibility") = py::none(),
-        py::arg("strings") = std::vector<std::string>(), py::arg("image_index") = py::none(),
-        py::arg("image_filename") = py::none(),
+        py::arg("scene_visibility") = py::none(), py::arg("strings") = std::vector<std::string>(),
+        py::arg("image_index") = py::none(), py::arg("image_filename") = py::none(),
         "Make a scene table from arrays laid out as its properties are.");
   bind_masks(m);
 }

@@ -36,7 +36,8 @@ void add_object(const SceneDraft& scene, size_t index, SceneTable& table) {
     fail_at(object_name(index) + " has neither '3d_coords' nor 'position'", object.offset);
   }
   for (const double value : position) {
-    if (!std::isfinite(value)) fail_at(object_name(index) + " is not at a finite position", object.offset);
+    if (!std::isfinite(value))
+      fail_at(object_name(index) + " is not at a finite position", object.offset);
   }
   table.position.insert(table.position.end(), position.begin(), position.end());
   table.pixel.insert(table.pixel.end(), object.pixel.begin(), object.pixel.end());
@@ -68,8 +69,8 @@ void add_relations(const SceneDraft& scene, SceneTable& table) {
       table.relation_offsets.push_back(static_cast<int64_t>(table.relation_items.size()));
       if (!scene.has_relations) continue;
       table.relation_items.insert(table.relation_items.end(),
-                                   lists.items.begin() + lists.offsets[o],
-                                   lists.items.begin() + lists.offsets[o + 1]);
+                                  lists.items.begin() + lists.offsets[o],
+                                  lists.items.begin() + lists.offsets[o + 1]);
     }
   }
 }

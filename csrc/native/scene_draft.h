@@ -48,7 +48,7 @@ struct SceneDraft {
   Vector3 right{}, front{};
   std::vector<ObjectDraft> objects;
   std::array<RelationLists, kRelations> relations;
-  std::vector<MaskDraft> masks;        // by object
+  std::vector<MaskDraft> masks;   // by object
   std::vector<masks::Box> boxes;  // by object
   std::vector<char> has_box;
 

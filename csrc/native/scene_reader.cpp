@@ -272,9 +272,7 @@ void SceneReader::read_mask(MaskDraft& mask, int64_t& width) {
   int64_t pixels = 0;
   try {
     pixels = masks::read_run_list(text, kLargePixels, runs_);
-  } catch (const std::invalid_argument& error) {
-    in_.fail(error.what());
-  }
+  } catch (const std::invalid_argument& error) { in_.fail(error.what()); }
   if (pixels != kLargePixels && pixels != kSmallPixels) {
     in_.fail("the run lengths of a mask sum to " + std::to_string(pixels) +
              ", neither 320 x 480 nor 240 x 320 pixels");

@@ -14,7 +14,8 @@ using Seen = std::bitset<9 * 3 * 4 * 3>;
 
 size_t key_of(const Candidate& c) {
   size_t key = 0;
-  for (size_t a = 0; a < kAttributes; ++a) key = key * static_cast<size_t>(kSizes[a] + 1) + static_cast<size_t>(c.value[a] + 1);
+  for (size_t a = 0; a < kAttributes; ++a)
+    key = key * static_cast<size_t>(kSizes[a] + 1) + static_cast<size_t>(c.value[a] + 1);
   return key;
 }
 
@@ -32,7 +33,8 @@ int8_t value_in(const Scene<1>& scene, int object, int attribute) {
 
 }  // namespace
 
-void filters_within(const uint64_t* words, uint64_t input, unsigned allowed, std::vector<Candidate>& out) {
+void filters_within(const uint64_t* words, uint64_t input, unsigned allowed,
+                    std::vector<Candidate>& out) {
   const Scene<1> scene{words};
   Seen seen;
   for (unsigned present = 0; present < 1u << kAttributes; ++present) {
@@ -56,14 +58,16 @@ void filters_within(const uint64_t* words, uint64_t input, unsigned allowed, std
   }
 }
 
-void add_unmatched(const uint64_t* words, uint64_t input, unsigned allowed, int wanted, Random& random,
-                   std::vector<Candidate>& out) {
+void add_unmatched(const uint64_t* words, uint64_t input, unsigned allowed, int wanted,
+                   Random& random, std::vector<Candidate>& out) {
   const Scene<1> scene{words};
   Seen seen;
   for (int found = 0, tries = wanted * kTriesPerOption; found < wanted && tries > 0; --tries) {
     Candidate c;
     for (size_t a = 0; a < kAttributes; ++a)
-      if (allowed >> a & 1) c.value[a] = static_cast<int8_t>(static_cast<int>(random.below(static_cast<uint32_t>(kSizes[a] + 1))) - 1);
+      if (allowed >> a & 1)
+        c.value[a] = static_cast<int8_t>(
+            static_cast<int>(random.below(static_cast<uint32_t>(kSizes[a] + 1))) - 1);
     const size_t key = key_of(c);
     if (!c.filters() || seen[key] || matching(scene, c, input)) continue;
     seen.set(key);
@@ -72,15 +76,17 @@ void add_unmatched(const uint64_t* words, uint64_t input, unsigned allowed, int 
   }
 }
 
-void relations_from(const uint64_t* words, int object, const std::vector<Candidate>& scene_filters, unsigned allowed,
-                    const RelateRule& rule, Random& random, std::vector<Candidate>& out) {
+void relations_from(const uint64_t* words, int object, const std::vector<Candidate>& scene_filters,
+                    unsigned allowed, const RelateRule& rule, Random& random,
+                    std::vector<Candidate>& out) {
   const Scene<1> scene{words};
   std::vector<Candidate> trivial;
   for (int8_t r = 0; r < kRelations; ++r) {
     const uint64_t related = *scene.related(r, object);
     for (const Candidate& filter : scene_filters) {
       bool usable = true;
-      for (size_t a = 0; a < kAttributes; ++a) usable = usable && (filter.value[a] < 0 || (allowed >> a & 1));
+      for (size_t a = 0; a < kAttributes; ++a)
+        usable = usable && (filter.value[a] < 0 || (allowed >> a & 1));
       Candidate c = filter;
       c.relation = r;
       c.set &= related;

@@ -13,38 +13,44 @@
 namespace pyvqa::world {
 
 struct Candidate {
-  std::array<int8_t, kAttributes> value{kNone, kNone, kNone, kNone};  // position in the attribute's list
+  std::array<int8_t, kAttributes> value{kNone, kNone, kNone,
+                                        kNone};  // position in the attribute's list
   int8_t relation = kNone, number = kNone, side = kNone, visible = kNone;
   uint64_t set = 0;  // the objects that match
 
   int matches() const { return std::popcount(set); }
-  bool filters() const { return value != std::array<int8_t, kAttributes>{kNone, kNone, kNone, kNone}; }
+  bool filters() const {
+    return value != std::array<int8_t, kAttributes>{kNone, kNone, kNone, kNone};
+  }
 };
 
 // Every different combination of attribute values that describes some of `input`, the empty one
 // first. `allowed` has a bit for each attribute that may be named.
-void filters_within(const uint64_t* scene, uint64_t input, unsigned allowed, std::vector<Candidate>& out);
+void filters_within(const uint64_t* scene, uint64_t input, unsigned allowed,
+                    std::vector<Candidate>& out);
 
-// Adds `wanted` combinations that match none of `input`, all different; fewer where there are no more
-// to be found soon.
-void add_unmatched(const uint64_t* scene, uint64_t input, unsigned allowed, int wanted, Random& random,
-                   std::vector<Candidate>& out);
+// Adds `wanted` combinations that match none of `input`, all different; fewer where there are no
+// more to be found soon.
+void add_unmatched(const uint64_t* scene, uint64_t input, unsigned allowed, int wanted,
+                   Random& random, std::vector<Candidate>& out);
 
 struct RelateRule {
-  bool unique = false;    // exactly one object must remain
+  bool unique = false;      // exactly one object must remain
   bool with_empty = false;  // none may remain
-  double trivial = 0;     // share of options whose relation excludes nothing
+  double trivial = 0;       // share of options whose relation excludes nothing
 };
 
 // Every relation from `object` together with every filter of the whole scene.
-void relations_from(const uint64_t* scene, int object, const std::vector<Candidate>& scene_filters, unsigned allowed,
-                    const RelateRule& rule, Random& random, std::vector<Candidate>& out);
+void relations_from(const uint64_t* scene, int object, const std::vector<Candidate>& scene_filters,
+                    unsigned allowed, const RelateRule& rule, Random& random,
+                    std::vector<Candidate>& out);
 
-// Gives candidates in random order, each once: all equally likely, or (CLEVR-Ref+) with the number of
-// matching objects uniform first.
+// Gives candidates in random order, each once: all equally likely, or (CLEVR-Ref+) with the number
+// of matching objects uniform first.
 class Draw {
  public:
-  Draw(std::vector<Candidate>& candidates, bool by_matches) : candidates_(candidates), by_matches_(by_matches) {
+  Draw(std::vector<Candidate>& candidates, bool by_matches)
+      : candidates_(candidates), by_matches_(by_matches) {
     if (by_matches_) group();
   }
 

@@ -21,12 +21,16 @@ void add_prefix(const std::vector<ProgramNode>& program, std::vector<int16_t>& o
 
 }  // namespace
 
-Generator::Generator(std::vector<std::string> functions, const std::vector<TemplateSource>& templates,
-                     const std::map<std::string, std::vector<std::string>>& synonyms, const GeneratorSettings& settings)
+Generator::Generator(std::vector<std::string> functions,
+                     const std::vector<TemplateSource>& templates,
+                     const std::map<std::string, std::vector<std::string>>& synonyms,
+                     const GeneratorSettings& settings)
     : functions_(std::move(functions)), vocabulary_(synonyms), settings_(settings) {
   if (templates.empty()) throw std::invalid_argument("there are no templates");
-  if (settings.per_scene < 1 || settings.block < 1) throw std::invalid_argument("per_scene and block must be positive");
-  if (!(settings.search.trivial >= 0 && settings.search.trivial < 1)) throw std::invalid_argument("trivial must lie in [0, 1)");
+  if (settings.per_scene < 1 || settings.block < 1)
+    throw std::invalid_argument("per_scene and block must be positive");
+  if (!(settings.search.trivial >= 0 && settings.search.trivial < 1))
+    throw std::invalid_argument("trivial must lie in [0, 1)");
   for (size_t i = 0; i < templates.size(); ++i) {
     try {
       templates_.push_back(compile_template(templates[i], functions_, settings.search.expressions));
@@ -36,10 +40,11 @@ Generator::Generator(std::vector<std::string> functions, const std::vector<Templ
   }
 }
 
-Batch Generator::generate(const uint64_t* words, const int64_t* offsets, int64_t scenes, uint64_t first,
-                          uint64_t seed) const {
+Batch Generator::generate(const uint64_t* words, const int64_t* offsets, int64_t scenes,
+                          uint64_t first, uint64_t seed) const {
   const auto block = static_cast<uint64_t>(settings_.block);
-  if (first % block) throw std::invalid_argument("the first scene must begin a block of " + std::to_string(block));
+  if (first % block)
+    throw std::invalid_argument("the first scene must begin a block of " + std::to_string(block));
   Batch out;
   std::vector<int64_t> uses;
   std::vector<AnswerBalance> balance;
@@ -53,14 +58,16 @@ Batch Generator::generate(const uint64_t* words, const int64_t* offsets, int64_t
     }
     // Templates least used so far come first; equals in the order of the files.
     std::iota(order.begin(), order.end(), size_t{0});
-    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return uses[a] < uses[b]; });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](size_t a, size_t b) { return uses[a] < uses[b]; });
     const SceneView scene(words + offsets[s]);
     int asked = 0;
     for (const size_t family : order) {
       if (asked == settings_.per_scene) break;
       Random search_random(seed, Stream::questions, image, static_cast<uint32_t>(family));
       Instance instance;
-      Search search(templates_[family], functions_, scene, balance[family], settings_.search, search_random);
+      Search search(templates_[family], functions_, scene, balance[family], settings_.search,
+                    search_random);
       if (!search.run(instance)) continue;
       ++uses[family];
       balance[family].add(instance.answer);
@@ -72,15 +79,18 @@ Batch Generator::generate(const uint64_t* words, const int64_t* offsets, int64_t
   return out;
 }
 
-void Generator::ask(const Instance& instance, int64_t scene, size_t family, Random& random, Batch& out) const {
+void Generator::ask(const Instance& instance, int64_t scene, size_t family, Random& random,
+                    Batch& out) const {
   out.scene.push_back(static_cast<int32_t>(scene));
   out.family.push_back(static_cast<int16_t>(family));
   out.answer.push_back(static_cast<int16_t>(instance.answer));
-  out.text.push_back(write_text(templates_[family], instance.values, vocabulary_, settings_.search.expressions, random));
+  out.text.push_back(write_text(templates_[family], instance.values, vocabulary_,
+                                settings_.search.expressions, random));
   for (const ProgramNode& node : instance.program) {
     out.function.push_back(node.function);
     out.inputs.insert(out.inputs.end(), node.inputs.begin(), node.inputs.end());
-    out.objects.push_back(node.outcome.kind == Kind::object ? uint64_t{1} << node.outcome.value : node.outcome.set);
+    out.objects.push_back(node.outcome.kind == Kind::object ? uint64_t{1} << node.outcome.value
+                                                            : node.outcome.set);
   }
   out.offsets.push_back(static_cast<int64_t>(out.function.size()));
   add_prefix(instance.program, out.prefix);

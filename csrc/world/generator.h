@@ -1,4 +1,5 @@
-// Questions, or expressions, for many scenes: which template comes when, and the balance of answers.
+// Questions, or expressions, for many scenes: which template comes when, and the balance of
+// answers.
 #pragma once
 
 #include <cstdint>
@@ -20,28 +21,30 @@ struct GeneratorSettings {
 
 // Q questions, programs one after the other.
 struct Batch {
-  std::vector<int32_t> scene;      // [Q] position among the scenes given
-  std::vector<int16_t> family;     // [Q] position of the template
-  std::vector<int16_t> answer;     // [Q] code; of expressions that of the number of objects
-  std::vector<std::string> text;   // [Q]
+  std::vector<int32_t> scene;       // [Q] position among the scenes given
+  std::vector<int16_t> family;      // [Q] position of the template
+  std::vector<int16_t> answer;      // [Q] code; of expressions that of the number of objects
+  std::vector<std::string> text;    // [Q]
   std::vector<int64_t> offsets{0};  // [Q + 1] first node of each program
-  std::vector<int16_t> function;   // [nodes]
-  std::vector<int8_t> inputs;      // [nodes, 2], -1 where there is none
-  std::vector<uint64_t> objects;   // [nodes] the set after a node; for an object the one bit
+  std::vector<int16_t> function;    // [nodes]
+  std::vector<int8_t> inputs;       // [nodes, 2], -1 where there is none
+  std::vector<uint64_t> objects;    // [nodes] the set after a node; for an object the one bit
   std::vector<int64_t> prefix_offsets{0};  // [Q + 1]
-  std::vector<int16_t> prefix;     // functions in prefix order
+  std::vector<int16_t> prefix;             // functions in prefix order
 };
 
 class Generator {
  public:
   // Throws std::invalid_argument; a template's message begins with its position, "template 12: ".
   Generator(std::vector<std::string> functions, const std::vector<TemplateSource>& templates,
-            const std::map<std::string, std::vector<std::string>>& synonyms, const GeneratorSettings& settings);
+            const std::map<std::string, std::vector<std::string>>& synonyms,
+            const GeneratorSettings& settings);
 
   // Scenes packed with one word per set. `first` is the position of the first one in the data set:
-  // what is asked of an image depends on (seed, its block, templates, settings) alone, so `first` must
-  // begin a block.
-  Batch generate(const uint64_t* words, const int64_t* offsets, int64_t scenes, uint64_t first, uint64_t seed) const;
+  // what is asked of an image depends on (seed, its block, templates, settings) alone, so `first`
+  // must begin a block.
+  Batch generate(const uint64_t* words, const int64_t* offsets, int64_t scenes, uint64_t first,
+                 uint64_t seed) const;
 
  private:
   Functions functions_;
@@ -49,7 +52,8 @@ class Generator {
   Vocabulary vocabulary_;
   GeneratorSettings settings_;
 
-  void ask(const Instance& instance, int64_t scene, size_t family, Random& random, Batch& out) const;
+  void ask(const Instance& instance, int64_t scene, size_t family, Random& random,
+           Batch& out) const;
 };
 
 }  // namespace pyvqa::world

@@ -8,15 +8,16 @@
 namespace pyvqa::world {
 namespace {
 
-constexpr int kTries = 50;            // positions tried for one object before the scene starts again
-constexpr double kHalfSide = 3.0;     // centres lie in [-3, 3) squared
-constexpr double kMinGap = 0.25;      // between the rims of two objects
-constexpr double kMinOffset = 0.4;    // along each of the four directions
+constexpr int kTries = 50;          // positions tried for one object before the scene starts again
+constexpr double kHalfSide = 3.0;   // centres lie in [-3, 3) squared
+constexpr double kMinGap = 0.25;    // between the rims of two objects
+constexpr double kMinOffset = 0.4;  // along each of the four directions
 // "right" and "behind" of every released scene; the other two are their negatives.
 constexpr double kRight[2] = {0.6563112735748291, 0.7544902563095093};
 constexpr double kBehind[2] = {-0.754490315914154, 0.6563112735748291};
 
-constexpr uint16_t kBlue = 2, kBrown = 3, kCyan = 4, kGray = 5, kGreen = 6, kPurple = 7, kRed = 8, kYellow = 9;
+constexpr uint16_t kBlue = 2, kBrown = 3, kCyan = 4, kGray = 5, kGreen = 6, kPurple = 7, kRed = 8,
+                   kYellow = 9;
 constexpr uint16_t kFirstMaterial = 10, kCube = 12, kCylinder = 13, kLarge = 15;
 constexpr uint16_t kColdColors[4] = {kGray, kBlue, kBrown, kYellow};
 constexpr uint16_t kWarmColors[4] = {kRed, kGreen, kPurple, kCyan};
@@ -75,7 +76,9 @@ bool place_object(Random& random, Condition condition, std::vector<Object>& plac
 void place_scene(uint64_t seed, uint64_t index, uint32_t attempt, const PlacementSettings& settings,
                  Placement& out) {
   Random layout(seed, Stream::layout, index);
-  const int count = settings.least + static_cast<int>(layout.below(static_cast<uint32_t>(settings.most - settings.least + 1)));
+  const int count =
+      settings.least +
+      static_cast<int>(layout.below(static_cast<uint32_t>(settings.most - settings.least + 1)));
   for (int axis = 0; axis < 3; ++axis) out.jitter.push_back(layout.uniform() - 0.5);
 
   Random random(seed, Stream::objects, index, attempt);
@@ -86,7 +89,8 @@ void place_scene(uint64_t seed, uint64_t index, uint32_t attempt, const Placemen
   out.counts.push_back(count);
   for (const Object& object : placed) {
     out.codes.insert(out.codes.end(), object.codes.begin(), object.codes.end());
-    for (const double value : {object.x, object.y, single(object.radius)}) out.coordinates.push_back(value);
+    for (const double value : {object.x, object.y, single(object.radius)})
+      out.coordinates.push_back(value);
     out.rotation.push_back(object.rotation);
   }
 }

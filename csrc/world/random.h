@@ -1,6 +1,6 @@
-// Counter-based randomness (Philox 4x32-10; Salmon et al., "Parallel random numbers: as easy as 1, 2,
-// 3", 2011). A draw depends on (seed, stream, index, part) and its position alone, so any image of a
-// data set can be made by itself, by any worker, on any platform.
+// Counter-based randomness (Philox 4x32-10; Salmon et al., "Parallel random numbers: as easy as 1,
+// 2, 3", 2011). A draw depends on (seed, stream, index, part) and its position alone, so any image
+// of a data set can be made by itself, by any worker, on any platform.
 #pragma once
 
 #include <array>
@@ -27,7 +27,8 @@ class Random {
     return block_[used_++];
   }
 
-  // Uniform over 0..n-1 without bias (Lemire, "Fast random integer generation in an interval", 2019).
+  // Uniform over 0..n-1 without bias (Lemire, "Fast random integer generation in an interval",
+  // 2019).
   uint32_t below(uint32_t n) {
     uint64_t product = uint64_t{bits()} * n;
     if (static_cast<uint32_t>(product) < n) {

@@ -8,7 +8,6 @@
 namespace pyvqa::world {
 namespace {
 
-constexpr size_t kMostNodes = 100;
 constexpr unsigned kAllAttributes = (1u << kAttributes) - 1;
 // CLEVR's order of filters: size, color, material, shape.
 constexpr std::array<ParamType, kAttributes> kFilterOrder = {size, color, material, shape};
@@ -20,7 +19,8 @@ void load(Value<1>& to, const Outcome& from) {
 }
 
 // One instruction by the interpreter itself. No union_after is among ours, so no set has a tail.
-Outcome evaluate(uint64_t word, const Outcome& first, const Outcome& second, const uint64_t* scene) {
+Outcome evaluate(uint64_t word, const Outcome& first, const Outcome& second,
+                 const uint64_t* scene) {
   Value<1> v, saved[2];
   load(v, first);
   load(saved[1], second);
@@ -66,8 +66,8 @@ SceneView::SceneView(const uint64_t* scene_words) : words(scene_words) {
   can_see = (flags & has_visibility) && !(flags & visibility_invalid);
 }
 
-Search::Search(const Template& t, const Functions& functions, const SceneView& scene, const AnswerBalance& balance,
-               const SearchSettings& settings, Random& random)
+Search::Search(const Template& t, const Functions& functions, const SceneView& scene,
+               const AnswerBalance& balance, const SearchSettings& settings, Random& random)
     : template_(t),
       functions_(functions),
       scene_(scene),
@@ -93,8 +93,8 @@ bool Search::run(Instance& out) {
 bool Search::place(size_t n) {
   if (++visits_ > settings_.max_visits) return false;
   if (n == template_.nodes.size()) return accept();
-  // What the rest can do is decided by the results that it reads: the same ones are not tried twice.
-  // Expressions are: there an ordinal is drawn anew each time.
+  // What the rest can do is decided by the results that it reads: the same ones are not tried
+  // twice. Expressions are: there an ordinal is drawn anew each time.
   if (template_.path_matters || settings_.expressions) return place_node(n);
   std::vector<Outcome> key;
   for (const int node : template_.live[n]) key.push_back(outcomes_[static_cast<size_t>(node)]);
@@ -111,14 +111,17 @@ bool Search::place_node(size_t n) {
 bool Search::place_plain(size_t n) {
   const TemplateNode& node = template_.nodes[n];
   Outcome operands[2];
-  for (size_t i = 0; i < node.inputs.size(); ++i) operands[i] = outcomes_[static_cast<size_t>(node.inputs[i])];
+  for (size_t i = 0; i < node.inputs.size(); ++i)
+    operands[i] = outcomes_[static_cast<size_t>(node.inputs[i])];
   std::vector<int16_t> order = node.functions;
   const size_t param = static_cast<size_t>(node.param);
   const int8_t before = node.param < 0 ? kNone : values_[param];
   for (size_t i = 0; i < order.size(); ++i) {
     std::swap(order[i], order[i + random_.below(static_cast<uint32_t>(order.size() - i))]);
     if (node.param >= 0) {
-      const auto value = static_cast<int8_t>(std::find(node.functions.begin(), node.functions.end(), order[i]) - node.functions.begin());
+      const auto value =
+          static_cast<int8_t>(std::find(node.functions.begin(), node.functions.end(), order[i]) -
+                              node.functions.begin());
       if (before != kUnassigned && before != value) continue;
       values_[param] = value;
     }
@@ -157,7 +160,8 @@ void Search::collect(size_t n) {
   std::vector<Candidate>& out = buffers_[n];
   out.clear();
   const unsigned allowed = allowed_attributes(node);
-  const bool unique = node.result == TemplateNode::Result::unique, set = node.result == TemplateNode::Result::set;
+  const bool unique = node.result == TemplateNode::Result::unique,
+             set = node.result == TemplateNode::Result::set;
   if (node.kind == TemplateNode::Kind::relate_filter) {
     if (input.kind != Kind::object) return;
     const bool with_empty = !unique && !set && !settings_.expressions;
@@ -169,11 +173,14 @@ void Search::collect(size_t n) {
   if (input.kind != Kind::set) return;
   filters_within(scene_.words, input.set, allowed, out);
   if (settings_.expressions) return;
-  if (unique || set) std::erase_if(out, [&](const Candidate& c) { return unique ? c.matches() != 1 : !c.filters(); });
+  if (unique || set)
+    std::erase_if(out,
+                  [&](const Candidate& c) { return unique ? c.matches() != 1 : !c.filters(); });
   if (unique) return;
   auto unmatched = static_cast<int>(out.size());
   if (node.result != TemplateNode::Result::exist)
-    unmatched = static_cast<int>(std::count_if(out.begin(), out.end(), [](const Candidate& c) { return c.matches() == 1; }));
+    unmatched = static_cast<int>(
+        std::count_if(out.begin(), out.end(), [](const Candidate& c) { return c.matches() == 1; }));
   add_unmatched(scene_.words, input.set, allowed, unmatched, random_, out);
 }
 
@@ -187,11 +194,13 @@ unsigned Search::allowed_attributes(const TemplateNode& node) const {
 }
 
 // What an expression adds to a filter: nothing, an ordinal, or a visibility class, never both
-// (clevr-refplus-dataset-gen refexp_generation/generate_refexp.py). False when the result cannot be used.
+// (clevr-refplus-dataset-gen refexp_generation/generate_refexp.py). False when the result cannot be
+// used.
 bool Search::refine(const TemplateNode& node, Candidate& c) {
   const bool unique = node.result == TemplateNode::Result::unique;
   const TemplateNode& from = template_.nodes[static_cast<size_t>(node.inputs[0])];
-  const bool of_scene = from.kind == TemplateNode::Kind::plain && from.functions[0] == functions_.scene;
+  const bool of_scene =
+      from.kind == TemplateNode::Kind::plain && from.functions[0] == functions_.scene;
   enum class Way { plain, order, sight };
   std::array<Way, 3> ways{};
   uint32_t n = 0;
@@ -199,8 +208,10 @@ bool Search::refine(const TemplateNode& node, Candidate& c) {
   // "The things" alone refers to nothing in particular.
   if ((unique ? matches == 1 : matches > 0) && (c.filters() || !of_scene)) ways[n++] = Way::plain;
   const int8_t ordinal = node.slot[number];
-  if (ordinal >= 0 && !template_.params[static_cast<size_t>(ordinal)].empty && matches >= 2) ways[n++] = Way::order;
-  if (node.slot[visibility] >= 0 && scene_.can_see && (!unique || matches >= 2)) ways[n++] = Way::sight;
+  if (ordinal >= 0 && !template_.params[static_cast<size_t>(ordinal)].empty && matches >= 2)
+    ways[n++] = Way::order;
+  if (node.slot[visibility] >= 0 && scene_.can_see && (!unique || matches >= 2))
+    ways[n++] = Way::sight;
   while (n > 0) {
     const uint32_t at = random_.below(n);
     const Way way = ways[at];
@@ -250,10 +261,12 @@ bool Search::constraints_hold(size_t n) const {
   for (const Constraint& c : template_.constraints) {
     if (c.on_outputs) {
       if (static_cast<size_t>(std::max(c.first, c.second)) != n) continue;
-      if (outcomes_[static_cast<size_t>(c.first)] == outcomes_[static_cast<size_t>(c.second)]) return false;
+      if (outcomes_[static_cast<size_t>(c.first)] == outcomes_[static_cast<size_t>(c.second)])
+        return false;
     } else {
       // "NEQ" of the format: the original drops a state whose two values are set and differ.
-      const int8_t a = values_[static_cast<size_t>(c.first)], b = values_[static_cast<size_t>(c.second)];
+      const int8_t a = values_[static_cast<size_t>(c.first)],
+                   b = values_[static_cast<size_t>(c.second)];
       if (a >= 0 && b >= 0 && a != b) return false;
     }
   }
@@ -265,31 +278,37 @@ bool Search::accept() {
   if (settings_.expressions && (last.kind != Kind::set || last.set == 0)) return false;
   const int answer = answer_code(last);
   if (!balance_.contains(answer) || !balance_.allows(answer)) return false;
-  expand();
-  if (program_.back().outcome != last) throw std::logic_error("an expanded program differs from its template");
+  if (!expand()) return false;
+  if (program_.back().outcome != last)
+    throw std::logic_error("an expanded program differs from its template");
   return !template_.relates || !degenerate();
 }
 
-// The template's nodes as nodes of the language, executed one by one.
-void Search::expand() {
+// The template's nodes as nodes of the language, executed one by one. False when the last template
+// node adds none, so that the program would end in something else.
+bool Search::expand() {
   program_.clear();
   std::vector<int8_t> at(template_.nodes.size());
   for (size_t n = 0; n < template_.nodes.size(); ++n) {
     const TemplateNode& node = template_.nodes[n];
     int8_t inputs[2] = {-1, -1};
-    for (size_t i = 0; i < node.inputs.size(); ++i) inputs[i] = at[static_cast<size_t>(node.inputs[i])];
-    if (node.kind == TemplateNode::Kind::plain) at[n] = append(functions_chosen_[n], inputs[0], inputs[1]);
+    for (size_t i = 0; i < node.inputs.size(); ++i)
+      inputs[i] = at[static_cast<size_t>(node.inputs[i])];
+    if (node.kind == TemplateNode::Kind::plain)
+      at[n] = append(functions_chosen_[n], inputs[0], inputs[1]);
     else at[n] = expand_filter(node, chosen_[n], inputs[0]);
-    if (program_.size() > kMostNodes) throw std::invalid_argument("a template expands to more than 100 nodes");
   }
+  return at.back() + 1 == static_cast<int>(program_.size());
 }
 
 int8_t Search::expand_filter(const TemplateNode& node, const Candidate& c, int8_t input) {
   int8_t from = input;
   if (c.relation >= 0) from = append(functions_.relate[static_cast<size_t>(c.relation)], from);
   for (const ParamType a : kFilterOrder)
-    if (c.value[a] >= 0) from = append(functions_.filter[static_cast<size_t>(kFirstValue[a] + c.value[a])], from);
-  if (c.number >= 0) from = append(functions_.ordinal[static_cast<size_t>(c.number + 9 * c.side)], from);
+    if (c.value[a] >= 0)
+      from = append(functions_.filter[static_cast<size_t>(kFirstValue[a] + c.value[a])], from);
+  if (c.number >= 0)
+    from = append(functions_.ordinal[static_cast<size_t>(c.number + 9 * c.side)], from);
   if (c.visible >= 0) from = append(functions_.visible[static_cast<size_t>(c.visible)], from);
   switch (node.result) {
     case TemplateNode::Result::unique: return append(functions_.unique, from);
@@ -304,7 +323,8 @@ int8_t Search::append(int16_t function, int8_t first, int8_t second) {
   const Outcome none;
   const Outcome& a = first < 0 ? none : program_[static_cast<size_t>(first)].outcome;
   const Outcome& b = second < 0 ? none : program_[static_cast<size_t>(second)].outcome;
-  program_.push_back({function, {first, second}, evaluate(functions_.word(function), a, b, scene_.words)});
+  program_.push_back(
+      {function, {first, second}, evaluate(functions_.word(function), a, b, scene_.words)});
   return static_cast<int8_t>(program_.size() - 1);
 }
 
@@ -317,11 +337,15 @@ bool Search::degenerate() const {
     for (size_t i = 0; i < program_.size(); ++i) {
       const ProgramNode& node = program_[i];
       const auto operand = [&](int which) {
-        return node.inputs[static_cast<size_t>(which)] < 0 ? none : outcomes[static_cast<size_t>(node.inputs[static_cast<size_t>(which)])];
+        return node.inputs[static_cast<size_t>(which)] < 0
+                   ? none
+                   : outcomes[static_cast<size_t>(node.inputs[static_cast<size_t>(which)])];
       };
       if (i < replaced) outcomes[i] = node.outcome;
       else if (i == replaced) outcomes[i] = set_of(everything(scene_.words));
-      else outcomes[i] = evaluate(functions_.word(node.function), operand(0), operand(1), scene_.words);
+      else
+        outcomes[i] =
+            evaluate(functions_.word(node.function), operand(0), operand(1), scene_.words);
     }
     if (outcomes.back() == program_.back().outcome) return true;
   }

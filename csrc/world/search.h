@@ -36,7 +36,7 @@ struct Instance {
 
 struct SearchSettings {
   bool expressions = false;
-  double trivial = 0.1;      // share of relations that exclude nothing
+  double trivial = 0.1;         // share of relations that exclude nothing
   int64_t max_visits = 20'000;  // partial programs looked at before a template is given up
 };
 
@@ -50,8 +50,8 @@ struct SceneView {
 
 class Search {
  public:
-  Search(const Template& t, const Functions& functions, const SceneView& scene, const AnswerBalance& balance,
-         const SearchSettings& settings, Random& random);
+  Search(const Template& t, const Functions& functions, const SceneView& scene,
+         const AnswerBalance& balance, const SearchSettings& settings, Random& random);
 
   // Finds one instance; false when there is none (or none within the limit).
   bool run(Instance& out);
@@ -64,13 +64,14 @@ class Search {
   const SearchSettings& settings_;
   Random& random_;
 
-  std::vector<int8_t> values_;       // [params]
-  std::vector<Outcome> outcomes_;    // [template nodes]
-  std::vector<Candidate> chosen_;    // [template nodes], of filters
+  std::vector<int8_t> values_;             // [params]
+  std::vector<Outcome> outcomes_;          // [template nodes]
+  std::vector<Candidate> chosen_;          // [template nodes], of filters
   std::vector<int16_t> functions_chosen_;  // [template nodes], of plain nodes
   std::vector<std::vector<Candidate>> buffers_;
   std::vector<ProgramNode> program_;
-  std::vector<std::set<std::vector<Outcome>>> failed_;  // [template nodes] live results that lead nowhere
+  std::vector<std::set<std::vector<Outcome>>>
+      failed_;  // [template nodes] live results that lead nowhere
   int64_t visits_ = 0;
 
   bool place(size_t n);
@@ -85,7 +86,7 @@ class Search {
   bool assign(const TemplateNode& node, const Candidate& c);
   bool constraints_hold(size_t n) const;
   bool accept();
-  void expand();
+  bool expand();
   int8_t expand_filter(const TemplateNode& node, const Candidate& c, int8_t input);
   int8_t append(int16_t function, int8_t first, int8_t second = -1);
   bool degenerate() const;

@@ -13,7 +13,17 @@
 namespace pyvqa::world {
 
 // Types of parameters; the first four are the attributes in the order of the string codes.
-enum ParamType : uint8_t { color = 0, material, shape, size, relation, number, side, visibility, kParamTypes };
+enum ParamType : uint8_t {
+  color = 0,
+  material,
+  shape,
+  size,
+  relation,
+  number,
+  side,
+  visibility,
+  kParamTypes
+};
 
 // A parameter's value is a position in its type's list, or one of these.
 inline constexpr int8_t kNone = -1, kUnassigned = -2;
@@ -37,7 +47,8 @@ struct TemplateNode {
 };
 
 struct Constraint {
-  bool on_outputs = false;  // of two nodes, which must differ; else of two parameters, which must not
+  bool on_outputs =
+      false;  // of two nodes, which must differ; else of two parameters, which must not
   int first = 0, second = 0;
 };
 
@@ -45,9 +56,12 @@ struct Constraint {
 struct AnswerRange {
   int first = 0, count = 0;
 };
-inline constexpr int kMaxCount = 10;                     // largest number that is an answer
-inline constexpr int kFirstNumber = kKnownStrings;       // the code of answer 0
+inline constexpr int kMaxCount = 10;                // largest number that is an answer
+inline constexpr int kFirstNumber = kKnownStrings;  // the code of answer 0
 inline constexpr int kAnswers = kKnownStrings + kMaxCount + 1;
+
+inline constexpr int kMostNodes = 100;  // that a template expands to; positions fit eight bits
+inline constexpr int kMostTokens = 1000;
 
 struct Template {
   std::vector<Param> params;
@@ -55,10 +69,10 @@ struct Template {
   std::vector<Constraint> constraints;
   std::vector<Wording> wordings;
   AnswerRange answers;
-  bool relates = false;       // has a `relate` of its own: degenerate instances must be sorted out
-  bool two_objects = false;   // describes exactly two objects: "other" may be superfluous
-  // Whether a search depends on how earlier results came about, not on the results alone; and for each
-  // node the earlier ones whose results it or a later one asks for.
+  bool relates = false;      // has a `relate` of its own: degenerate instances must be sorted out
+  bool two_objects = false;  // describes exactly two objects: "other" may be superfluous
+  // Whether a search depends on how earlier results came about, not on the results alone; and for
+  // each node the earlier ones whose results it or a later one asks for.
   bool path_matters = false;
   std::vector<std::vector<int>> live;
 };
@@ -73,7 +87,8 @@ struct TemplateSource {
   std::vector<std::string> texts;
   std::vector<std::pair<std::string, std::string>> params;  // name, type
   std::vector<Node> nodes;
-  std::vector<std::tuple<std::string, int, int>> constraints;  // NEQ, NULL, OUT_NEQ; second unused: -1
+  std::vector<std::tuple<std::string, int, int>>
+      constraints;  // NEQ, NULL, OUT_NEQ; second unused: -1
 };
 
 // The functions of a language: their strings, instructions, and the ids that templates expand to.
@@ -103,8 +118,10 @@ const std::vector<std::string>& values_of(ParamType type);
 // Position of an attribute's first value among all fifteen.
 inline constexpr int kFirstValue[kAttributes + 1] = {0, 8, 10, 13, 15};
 
-// Throws std::invalid_argument that says what is wrong with the template. In expressions (CLEVR-Ref+)
-// the count that ends a template is left out: its input is what the expression refers to.
-Template compile_template(const TemplateSource& source, const Functions& functions, bool expressions);
+// Throws std::invalid_argument that says what is wrong with the template. In expressions
+// (CLEVR-Ref+) the count that ends a template is left out: its input is what the expression refers
+// to.
+Template compile_template(const TemplateSource& source, const Functions& functions,
+                          bool expressions);
 
 }  // namespace pyvqa::world

@@ -23,7 +23,8 @@ std::string squeezed(const std::string& text) {
   std::string out;
   for (const char c : text) {
     if (c == ' ' && (out.empty() || out.back() == ' ')) continue;
-    if ((c == '?' || c == ',' || c == ';' || c == '.') && !out.empty() && out.back() == ' ') out.back() = c;
+    if ((c == '?' || c == ',' || c == ';' || c == '.') && !out.empty() && out.back() == ' ')
+      out.back() = c;
     else out += c;
   }
   if (!out.empty() && out.back() == ' ') out.pop_back();
@@ -77,8 +78,10 @@ Wording parse_wording(const std::string& text, const std::vector<Param>& params)
     } else if (text[i] == '<') {
       flush();
       const size_t end = text.find('>', i);
-      const std::string name = end == std::string::npos ? text.substr(i) : text.substr(i, end + 1 - i);
-      const auto found = std::find_if(params.begin(), params.end(), [&](const Param& p) { return p.name == name; });
+      const std::string name =
+          end == std::string::npos ? text.substr(i) : text.substr(i, end + 1 - i);
+      const auto found = std::find_if(params.begin(), params.end(),
+                                      [&](const Param& p) { return p.name == name; });
       if (found == params.end()) fail("placeholder " + name + " is no parameter", text);
       out.pieces.push_back({Wording::Kind::param, "", static_cast<int>(found - params.begin())});
       i = end;
@@ -94,12 +97,14 @@ Wording parse_wording(const std::string& text, const std::vector<Param>& params)
 Vocabulary::Vocabulary(const std::map<std::string, std::vector<std::string>>& synonyms) {
   const auto words_for = [&](const std::string& value) {
     const auto found = synonyms.find(value);
-    return found == synonyms.end() || found->second.empty() ? std::vector<std::string>{value} : found->second;
+    return found == synonyms.end() || found->second.empty() ? std::vector<std::string>{value}
+                                                            : found->second;
   };
   for (int type = 0; type < kParamTypes; ++type) {
     auto& of_type = words_.emplace_back();
     of_type.push_back(type == shape ? words_for("thing") : std::vector<std::string>{""});
-    for (const std::string& value : values_of(static_cast<ParamType>(type))) of_type.push_back(words_for(value));
+    for (const std::string& value : values_of(static_cast<ParamType>(type)))
+      of_type.push_back(words_for(value));
   }
 }
 
@@ -107,8 +112,8 @@ const std::vector<std::string>& Vocabulary::words(int type, int value) const {
   return words_[static_cast<size_t>(type)][static_cast<size_t>(value < 0 ? 0 : value + 1)];
 }
 
-std::string write_text(const Template& t, const std::vector<int8_t>& values, const Vocabulary& vocabulary,
-                       bool expression, Random& random) {
+std::string write_text(const Template& t, const std::vector<int8_t>& values,
+                       const Vocabulary& vocabulary, bool expression, Random& random) {
   std::vector<const std::string*> words(t.params.size());
   for (size_t p = 0; p < t.params.size(); ++p) {
     const auto& choices = vocabulary.words(t.params[p].type, values[p]);

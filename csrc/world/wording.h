@@ -43,7 +43,7 @@ class Vocabulary {
 // One wording of the template, filled in: a random synonym for each value, bracketed parts kept or
 // dropped by a coin, "other" left out where the two descriptions differ anyway. Expressions begin
 // with a capital or with "The" (clevr-refplus-dataset-gen refexp_generation/generate_refexp.py).
-std::string write_text(const Template& t, const std::vector<int8_t>& values, const Vocabulary& vocabulary,
-                       bool expression, Random& random);
+std::string write_text(const Template& t, const std::vector<int8_t>& values,
+                       const Vocabulary& vocabulary, bool expression, Random& random);
 
 }  // namespace pyvqa::world

@@ -31,11 +31,14 @@ Condition condition_named(const std::string& name) {
   throw std::invalid_argument("unknown condition '" + name + "'; known: any, a, b");
 }
 
-py::tuple place_scenes(uint64_t seed, const Array<uint64_t>& indices, const Array<uint32_t>& attempts, int least,
-                       int most, const std::string& condition) {
+py::tuple place_scenes(uint64_t seed, const Array<uint64_t>& indices,
+                       const Array<uint32_t>& attempts, int least, int most,
+                       const std::string& condition) {
   if (indices.ndim() != 1 || attempts.ndim() != 1 || indices.size() != attempts.size())
-    throw std::invalid_argument("indices and attempts must be arrays of one dimension and equal size");
-  if (least < 0 || most < least || most > 10) throw std::invalid_argument("0 <= least <= most <= 10 objects fit a scene");
+    throw std::invalid_argument(
+        "indices and attempts must be arrays of one dimension and equal size");
+  if (least < 0 || most < least || most > 10)
+    throw std::invalid_argument("0 <= least <= most <= 10 objects fit a scene");
   const PlacementSettings settings{least, most, condition_named(condition)};
   Placement out;
   {
@@ -43,27 +46,32 @@ py::tuple place_scenes(uint64_t seed, const Array<uint64_t>& indices, const Arra
     for (py::ssize_t i = 0; i < indices.size(); ++i)
       place_scene(seed, indices.data()[i], attempts.data()[i], settings, out);
   }
-  const auto scenes = static_cast<py::ssize_t>(out.counts.size()), objects = static_cast<py::ssize_t>(out.rotation.size());
-  return py::make_tuple(to_array(out.counts), to_array(out.jitter, {scenes, 3}), to_array(out.codes, {objects, kAttributes}),
+  const auto scenes = static_cast<py::ssize_t>(out.counts.size()),
+             objects = static_cast<py::ssize_t>(out.rotation.size());
+  return py::make_tuple(to_array(out.counts), to_array(out.jitter, {scenes, 3}),
+                        to_array(out.codes, {objects, kAttributes}),
                         to_array(out.coordinates, {objects, 3}), to_array(out.rotation));
 }
 
 // (texts, [(name, type)], [(type, inputs, params)], [(type, first, second)])
 using Node = std::tuple<std::string, std::vector<int>, std::vector<int>>;
-using Source = std::tuple<std::vector<std::string>, std::vector<std::pair<std::string, std::string>>, std::vector<Node>,
-                          std::vector<std::tuple<std::string, int, int>>>;
+using Source =
+    std::tuple<std::vector<std::string>, std::vector<std::pair<std::string, std::string>>,
+               std::vector<Node>, std::vector<std::tuple<std::string, int, int>>>;
 
-std::unique_ptr<Generator> make_generator(const std::vector<std::string>& functions, const std::vector<Source>& templates,
-                                          const std::map<std::string, std::vector<std::string>>& synonyms,
-                                          bool expressions, int per_scene, int block, double trivial, int64_t max_visits) {
+std::unique_ptr<Generator> make_generator(
+    const std::vector<std::string>& functions, const std::vector<Source>& templates,
+    const std::map<std::string, std::vector<std::string>>& synonyms, bool expressions,
+    int per_scene, int block, double trivial, int64_t max_visits) {
   std::vector<TemplateSource> sources;
   for (const auto& [texts, params, nodes, constraints] : templates) {
     TemplateSource source{texts, params, {}, constraints};
     for (const auto& [type, inputs, used] : nodes) source.nodes.push_back({type, inputs, used});
     sources.push_back(std::move(source));
   }
-  return std::make_unique<Generator>(functions, sources, synonyms,
-                                     GeneratorSettings{{expressions, trivial, max_visits}, per_scene, block});
+  return std::make_unique<Generator>(
+      functions, sources, synonyms,
+      GeneratorSettings{{expressions, trivial, max_visits}, per_scene, block});
 }
 
 void check_scenes(const Array<int64_t>& words, const Array<int64_t>& offsets) {
@@ -77,17 +85,18 @@ void check_scenes(const Array<int64_t>& words, const Array<int64_t>& offsets) {
   job.word_count = words.size();
   for (int64_t s = 0; s < scenes; ++s)
     if (!scene_fits<1>(job, s))
-      throw std::invalid_argument("scene " + std::to_string(s) + " is not packed with one word per set (64 objects at most)");
+      throw std::invalid_argument("scene " + std::to_string(s) +
+                                  " is not packed with one word per set (64 objects at most)");
 }
 
-py::dict generate(const Generator& generator, const Array<int64_t>& words, const Array<int64_t>& offsets, uint64_t first,
-                  uint64_t seed) {
+py::dict generate(const Generator& generator, const Array<int64_t>& words,
+                  const Array<int64_t>& offsets, uint64_t first, uint64_t seed) {
   check_scenes(words, offsets);
   Batch batch;
   {
     py::gil_scoped_release release;
-    batch = generator.generate(reinterpret_cast<const uint64_t*>(words.data()), offsets.data(), offsets.size() - 1,
-                               first, seed);
+    batch = generator.generate(reinterpret_cast<const uint64_t*>(words.data()), offsets.data(),
+                               offsets.size() - 1, first, seed);
   }
   py::dict out;
   out["scene"] = to_array(batch.scene);
@@ -106,12 +115,14 @@ py::dict generate(const Generator& generator, const Array<int64_t>& words, const
 }  // namespace
 
 void bind_world(py::module_& m) {
-  m.def("place_scenes", &place_scenes, py::arg("seed"), py::arg("indices"), py::arg("attempts"), py::arg("least"),
-        py::arg("most"), py::arg("condition"));
+  m.def("place_scenes", &place_scenes, py::arg("seed"), py::arg("indices"), py::arg("attempts"),
+        py::arg("least"), py::arg("most"), py::arg("condition"));
   py::class_<Generator>(m, "QuestionGenerator")
-      .def(py::init(&make_generator), py::arg("functions"), py::arg("templates"), py::arg("synonyms"), py::kw_only(),
-           py::arg("expressions"), py::arg("per_scene"), py::arg("block"), py::arg("trivial"), py::arg("max_visits"))
-      .def("generate", &generate, py::arg("words"), py::arg("offsets"), py::arg("first"), py::arg("seed"));
+      .def(py::init(&make_generator), py::arg("functions"), py::arg("templates"),
+           py::arg("synonyms"), py::kw_only(), py::arg("expressions"), py::arg("per_scene"),
+           py::arg("block"), py::arg("trivial"), py::arg("max_visits"))
+      .def("generate", &generate, py::arg("words"), py::arg("offsets"), py::arg("first"),
+           py::arg("seed"));
 }
 
 }  // namespace pyvqa

@@ -32,7 +32,9 @@ def main(args: Namespace) -> int:
         print(f"written: {args.out}")
         return 0
     if args.vocab is None:
-        raise ConfigError("--vocab is required: the vocabulary file that the weights were trained with")
+        raise ConfigError(
+            "--vocab is required: the vocabulary file that the weights were trained with"
+        )
     placed = import_parser(Path(args.source), args.vocab, args.out)
     print(f"written: {args.out} ({placed} tensors, none left over)")
     return 0

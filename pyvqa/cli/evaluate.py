@@ -62,7 +62,9 @@ def main(args: Namespace) -> int:
     if args.explain and args.out is None:
         raise ConfigError("--explain writes a file; name a folder with --out DIR")
     if args.batch_size < 1 or args.max_questions < 0 or args.explain < 0:
-        raise ConfigError("--batch-size must be at least 1, --max-questions and --explain at least 0")
+        raise ConfigError(
+            "--batch-size must be at least 1, --max-questions and --explain at least 0"
+        )
     evaluation = evaluate(
         load(args.model),
         args.root,

@@ -93,8 +93,6 @@ def run_command(
 
 def explained(action: Callable[[], int], *, show_traceback: bool = False) -> int:
     """Run `action`; give its exit code, or print one line and give the code of what went wrong."""
-    from pyvqa.errors import PyvqaError
-
     try:
         code = action()
         sys.stdout.flush()
@@ -104,21 +102,25 @@ def explained(action: Callable[[], int], *, show_traceback: bool = False) -> int
     except KeyboardInterrupt:
         _say("interrupted")
         return 130
-    except PyvqaError as error:
-        message = str(error)
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        message = f"{place}{error.strerror or error}; check the path, the rights and the free space"
-    except MemoryError:
-        message = "not enough memory; use smaller batches or files"
     except Exception as error:
-        message = f"unexpected {type(error).__name__}: {error}; please report it with --traceback"
-    else:
-        return code
-    if show_traceback:
-        traceback.print_exc()
-    _say(message)
-    return 1
+        if show_traceback:
+            traceback.print_exc()
+        _say(_message(error))
+        return 1
+    return code
+
+
+def _message(error: Exception) -> str:
+    from pyvqa.errors import PyvqaError
+
+    if isinstance(error, PyvqaError):
+        return str(error)
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror or error}; check the path, the rights and the free space"
+    if isinstance(error, MemoryError):
+        return "not enough memory; use smaller batches or files"
+    return f"unexpected {type(error).__name__}: {error}; please report it with --traceback"
 
 
 def _say(message: str) -> None:

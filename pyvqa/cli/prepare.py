@@ -10,7 +10,7 @@ EXAMPLES = """examples:
       --vocab-out clevr_vocab.json --out clevr_train_questions.h5
   pyvqa prepare clevr-questions --questions CLEVR_val_questions.json \\
       --vocab-in clevr_vocab.json --out clevr_val_questions.h5
-  pyvqa prepare clevr-sample --questions clevr_train_questions.h5 --per-family 3 --seed 0 --out few/"""
+  pyvqa prepare clevr-sample --questions clevr_train_questions.h5 --per-family 3 --out few/"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -103,13 +103,21 @@ def _clevr_sample(steps: _SubParsersAction[ArgumentParser]) -> None:
     step.add_argument("--seed", type=int, default=0, help="of the random walk (default 0)")
     step.add_argument("--index", type=int, metavar="K", help="a number for the file's name")
     step.add_argument(
-        "--out", type=Path, required=True, help="an .h5 file, or a folder for a name like the original's"
+        "--out",
+        type=Path,
+        required=True,
+        help="an .h5 file, or a folder for a name like the original's",
     )
     step.set_defaults(run_step=_run_clevr_sample)
 
 
 def _run_clevr_sample(args: Namespace) -> int:
-    from pyvqa.data.clevr_questions import ClevrQuestions, sample_any, sample_per_family, sample_name
+    from pyvqa.data.clevr_questions import (
+        ClevrQuestions,
+        sample_any,
+        sample_name,
+        sample_per_family,
+    )
     from pyvqa.errors import ConfigError, DataError
 
     if args.per_family < 1 or (args.random is not None and args.random < 1):

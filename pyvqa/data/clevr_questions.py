@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +92,13 @@ class ClevrQuestions:
     families: NDArray[np.int64] | None = None  # [N]
 
     def __len__(self) -> int:
-        return self.questions.shape[0]
+        return len(self.questions)
 
     def take(self, rows: NDArray[np.int64] | Sequence[int]) -> ClevrQuestions:
         """Give the questions at `rows`, in that order; padding width is kept."""
-        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        given: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         chosen = np.asarray(rows, dtype=np.int64)
-        return ClevrQuestions(**{k: None if v is None else v[chosen] for k, v in given.items()})
+        return replace(self, **{k: v[chosen] for k, v in given.items() if v is not None})
 
     def write(self, path: str | Path) -> None:
         """Write the h5 file; datasets that are None are left out."""
@@ -147,13 +147,13 @@ class ClevrQuestions:
             if rows is not None and rows.size and int(rows.max()) >= len(table):
                 row = int(np.argmax(rows.reshape(len(rows), -1).max(1)))
                 raise DataError(
-                    f"{where}: {name}, row {row}: number {int(rows.max())} is not in the vocabulary "
-                    f"of {len(table)} tokens; use the vocabulary that the file was made with"
+                    f"{where}: {name}, row {row}: number {int(rows.max())} is not in the "
+                    f"vocabulary of {len(table)} tokens; use the vocabulary that the file was made with"
                 )
 
 
 # dataset -> (attribute, dtype, dimensions)
-_DATASETS: dict[str, tuple[str, type[np.generic], int]] = {
+_DATASETS: dict[str, tuple[str, type[np.int32] | type[np.int64], int]] = {
     "questions": ("questions", np.int32, 2),
     "programs": ("programs", np.int32, 2),
     "answers": ("answers", np.int64, 1),
@@ -198,7 +198,9 @@ def build_vocabulary(table: Any, *, mode: str = "prefix", minimum: int = 1) -> C
     words = chain.from_iterable(map(split_words, table.questions))
     functions = chain.from_iterable(_program_tokens(table, mode))
     answers = (answer for answer in table.answers if answer is not None)
-    return ClevrVocabulary(build_table(words, minimum), build_table(functions), build_table(answers))
+    return ClevrVocabulary(
+        build_table(words, minimum), build_table(functions), build_table(answers)
+    )
 
 
 def expand_words(vocabulary: ClevrVocabulary, new: ClevrVocabulary) -> ClevrVocabulary:
@@ -272,7 +274,9 @@ def _answer_numbers(
         return None
     if not all(given):
         raise DataError(f"question {given.index(False)}: has no answer while others have one")
-    numbers = [_numbers([answer or ""], table, "answer", k, False) for k, answer in enumerate(answers)]
+    numbers = [
+        _numbers([answer or ""], table, "answer", k, False) for k, answer in enumerate(answers)
+    ]
     return np.array(numbers, dtype=np.int64).reshape(-1)
 
 
@@ -286,7 +290,7 @@ def _program_tokens(table: Any, mode: str) -> list[list[str]]:
     input_bounds = table.input_offsets[table.program_offsets].tolist()
     orders: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
     programs = []
-    for k, (begin, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for k, (begin, end) in enumerate(pairwise(bounds)):
         shape = (tuple(arity[begin:end]), tuple(inputs[input_bounds[k] : input_bounds[k + 1]]))
         if shape not in orders:  # 700,000 programs have a few hundred shapes
             orders[shape] = _order(*shape, mode, k)
@@ -314,7 +318,7 @@ def global_families(table: Any) -> NDArray[np.int64] | None:
     stems = [Path(name or "").stem for name in table.template_filename]
     first = np.array([FIRST_FAMILY.get(stem, -1) for stem in stems])
     starts = [*sorted(FIRST_FAMILY.values()), FAMILIES]
-    size = {start: end - start for start, end in zip(starts, starts[1:], strict=False)}
+    size = {start: end - start for start, end in pairwise(starts)}
     restarts = first >= 0
     # The generator counts from 0 in every template file, the release through all of them.
     if restarts.all() and all(f < size[s] for f, s in zip(families, first.tolist(), strict=True)):

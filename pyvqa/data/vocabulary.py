@@ -44,7 +44,9 @@ def check_table(table: Any, where: str) -> dict[str, int]:
     if not isinstance(table, dict) or not all(type(k) is int for k in table.values()):
         raise DataError(f"{where}: not a table of token -> number; is this a vocabulary file?")
     if sorted(table.values()) != list(range(len(table))):
-        raise DataError(f"{where}: numbers are not 0..{len(table) - 1}, each once; rebuild the file")
+        raise DataError(
+            f"{where}: numbers are not 0..{len(table) - 1}, each once; rebuild the file"
+        )
     for number, token in enumerate(SPECIAL):
         if table.get(token) != number:
             found = table.get(token, "missing")

@@ -59,10 +59,12 @@ def answer_texts(kind: Tensor, value: Tensor, strings: Sequence[str]) -> list[st
 
 
 def possible_answers(function: str) -> tuple[str, ...]:
-    """List the answers that a program with this root can have; empty for a function that is no root."""
+    """List the answers of programs with this root; empty for a function that is no root."""
     if function == "count":
         return tuple(str(n) for n in range(MAX_COUNT + 1))
-    if function in ("exist", "less_than", "greater_than") or function.startswith(("equal_", "same_")):
+    if function in ("exist", "less_than", "greater_than") or function.startswith(
+        ("equal_", "same_")
+    ):
         return ("yes", "no")
     return VALUES.get(function.removeprefix("query_"), ()) if function.startswith("query_") else ()
 
@@ -108,14 +110,19 @@ def program_is_right(predicted: Tensor, gold: Tensor, end: int) -> Tensor:
 
 
 def clevr_scores(
-    predictions: Predictions, gold: Gold, functions: Sequence[str], answers: Sequence[str] | None = None
+    predictions: Predictions,
+    gold: Gold,
+    functions: Sequence[str],
+    answers: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Score predictions; `functions` names the tokens, `answers` replaces the texts (guesses).
 
     Returns JSON-ready numbers; fractions are null where nothing was counted.
     """
     texts = predictions.texts if answers is None else answers
-    right = torch.tensor([a == b for a, b in zip(texts, gold.answers, strict=True)], dtype=torch.bool)
+    right = torch.tensor(
+        [a == b for a, b in zip(texts, gold.answers, strict=True)], dtype=torch.bool
+    )
     chance = _right_by_guessing(predictions, gold, functions)
     types = _types(gold, functions)
     scores: dict[str, Any] = {}
@@ -131,7 +138,9 @@ def clevr_scores(
     scores["questions"] = len(texts)
     scores["counts"] = _counts(types, right, programs)
     scores["expected_with_guessing"] = {
-        name: float(chance[torch.tensor([name in (t, "all") for t in types], dtype=torch.bool)].sum())
+        name: float(
+            chance[torch.tensor([name in (t, "all") for t in types], dtype=torch.bool)].sum()
+        )
         for name in (*QUESTION_TYPES, "all")
     }
     scores["expected_accuracy_with_guessing"] = _mean(chance)
@@ -152,7 +161,7 @@ def _mean(values: Tensor) -> float | None:
 
 
 def _counts(types: Sequence[str | None], right: Tensor, programs: Tensor | None) -> dict[str, int]:
-    """Count as the original prints: `<type>`, `<type>_tot`, `correct_ans`, `correct_prog`, `total`."""
+    """Count right answers and questions of each type under the original's names."""
     counts = {}
     for name in QUESTION_TYPES:
         mask = torch.tensor([t == name for t in types], dtype=torch.bool)
@@ -175,7 +184,7 @@ def _right_by_guessing(predictions: Predictions, gold: Gold, functions: Sequence
 def _errors(predictions: Predictions) -> dict[str, int]:
     """Count failures by reason."""
     failed = predictions.value[predictions.kind == Kind.ERROR]
-    values, counts = failed.unique(return_counts=True)
+    values, counts = torch.unique(failed, return_counts=True)
     return {
         Reason(int(value)).name.lower(): int(count)
         for value, count in zip(values, counts, strict=True)
@@ -198,5 +207,5 @@ def _grouped(groups: Tensor | None, right: Tensor) -> dict[str, dict[str, float]
             "questions": int((groups == group).sum()),
             "accuracy": float(right[groups == group].double().mean()),
         }
-        for group in groups.unique()
+        for group in torch.unique(groups)
     }

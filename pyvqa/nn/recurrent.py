@@ -24,14 +24,14 @@ class Packing(NamedTuple):
 
     order: Tensor  # [B] batch row of each sorted row
     sizes: list[int]  # rows alive at each step, not increasing
-    index: Tensor  # [P] position in the flattened [B * T]
+    place: Tensor  # [P] position in the flattened [B * T]
     steps: int  # T of the padded batch
     last: Tensor  # [B] packed position of each sorted row's last step
 
     def to(self, device: torch.device) -> Packing:
         """Give the same plan with its tensors on `device`."""
         return self._replace(
-            order=self.order.to(device), index=self.index.to(device), last=self.last.to(device)
+            order=self.order.to(device), place=self.place.to(device), last=self.last.to(device)
         )
 
     @property
@@ -43,11 +43,12 @@ class Packing(NamedTuple):
         """Lay packed rows [P, D] out as [B, T, D], `value` where a sequence has ended."""
         rows = self.order.shape[0]
         flat = packed.new_full((rows * self.steps, *packed.shape[1:]), value)
-        return flat.index_copy(0, self.index, packed).unflatten(0, (rows, self.steps))
+        filled = flat.index_copy(0, self.place, packed)
+        return torch.unflatten(filled, 0, (rows, self.steps))
 
     def pack(self, padded: Tensor) -> Tensor:
         """Pick the packed rows of a padded batch [B, T, ...] -> [P, ...]."""
-        return padded.flatten(0, 1)[self.index]
+        return padded.flatten(0, 1)[self.place]
 
 
 def pack_lengths(lengths: Tensor, steps: int) -> Packing:
@@ -65,8 +66,8 @@ def pack_lengths(lengths: Tensor, steps: int) -> Packing:
 def pack_full(rows: int, steps: int, device: torch.device) -> Packing:
     """Plan a batch in which every sequence has all steps; needs no look at the data."""
     order = torch.arange(rows, device=device)
-    index = (order[None] * steps + torch.arange(steps, device=device)[:, None]).flatten()
-    return Packing(order, [rows] * steps, index, steps, order + rows * (steps - 1))
+    place = (order[None] * steps + torch.arange(steps, device=device)[:, None]).flatten()
+    return Packing(order, [rows] * steps, place, steps, order + rows * (steps - 1))
 
 
 class State(NamedTuple):
@@ -76,7 +77,9 @@ class State(NamedTuple):
     cell: Tensor
 
 
-def _entering(done: list[Tensor], initial: Tensor, sizes: list[int], t: int, reverse: bool) -> Tensor:
+def _entering(
+    done: list[Tensor], initial: Tensor, sizes: list[int], t: int, reverse: bool
+) -> Tensor:
     """Give the state rows with which step t starts, [sizes[t], H]."""
     if not reverse:
         return done[t - 1][: sizes[t]] if t else initial
@@ -110,7 +113,7 @@ class _Scan(torch.autograd.Function):
         squashed = torch.empty_like(gates)  # sigmoid of the gates; for g, of twice its value
         hiddens, cells, tanhs = (gates.new_empty(gates.shape[0], width) for _ in range(3))
         hidden, cell, tanh, gate, s = (
-            list(x.split(sizes)) for x in (hiddens, cells, tanhs, gates, squashed)
+            list(torch.split_with_sizes(x, sizes)) for x in (hiddens, cells, tanhs, gates, squashed)
         )
         before: tuple[list[Tensor], list[Tensor]] = ([cell0] * len(sizes), [cell0] * len(sizes))
         for t in reversed(range(len(sizes))) if reverse else range(len(sizes)):
@@ -129,16 +132,17 @@ class _Scan(torch.autograd.Function):
         return hiddens, cells
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, dhiddens: Tensor | None, dcells: Tensor | None) -> tuple[Any, ...]:
         weight, squashed, tanhs, hidden_before, cell_before = ctx.saved_tensors
         sizes, reverse, dtype = ctx.layout
         dhiddens = torch.zeros_like(tanhs) if dhiddens is None else dhiddens.clone()
         dgates, dcell_of_hidden = _slopes(squashed, tanhs, cell_before)
-        if dcells is not None:
-            dcells = dcells.split(sizes)
-        forget = squashed.chunk(4, 1)[1].split(sizes)
-        dgate, dh_all, dc_all = (x.split(sizes) for x in (dgates, dhiddens, dcell_of_hidden))
+        dcell = None if dcells is None else torch.split_with_sizes(dcells, sizes)
+        forget, dgate, dh_all, dc_all = (
+            torch.split_with_sizes(x, sizes)
+            for x in (squashed.chunk(4, 1)[1], dgates, dhiddens, dcell_of_hidden)
+        )
         ready = prepare(weight.t().to(dtype), sizes[0])
         dhidden0, dcell0 = tanhs.new_zeros(2, sizes[0], weight.shape[1])
         carry_h, carry_c = dhidden0[:0], dcell0[:0]
@@ -151,9 +155,9 @@ class _Scan(torch.autograd.Function):
             dh[:carried].add_(carry_h)
             dc.mul_(dh)
             dc[:carried].add_(carry_c)
-            if dcells is not None:
-                dc.add_(dcells[t])
-            by_gate = dgate[t].unflatten(1, (4, -1))
+            if dcell is not None:
+                dc.add_(dcell[t])
+            by_gate = torch.unflatten(dgate[t], 1, (4, -1))
             by_gate[:, :3].mul_(dc.unsqueeze(1))
             by_gate[:, 3].mul_(dh)
             carry_c = dc * forget[t]
@@ -177,7 +181,7 @@ def _slopes(squashed: Tensor, tanhs: Tensor, cell_before: Tensor) -> tuple[Tenso
 
 def cell_step(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     """Take one LSTM step from pre-activations [B, 4 H] (i, f, g, o): -> hidden, cell, [B, H]."""
-    gates.unflatten(1, (4, -1))[:, 2].mul_(2)
+    torch.unflatten(gates, 1, (4, -1))[:, 2].mul_(2)
     i, f, g, o = gates.sigmoid_().chunk(4, 1)
     cell = (f * cell).addcmul_(i, torch.add(g, g).sub_(1))
     tanh = torch.add(cell, cell).sigmoid_().mul_(2).sub_(1)
@@ -213,15 +217,25 @@ class TokenLstm(nn.LSTM):
 
     def input_gates(self, layer: int, suffix: str, inputs: Tensor) -> Tensor:
         """Project a layer's inputs [P, D] to its gates [P, 4H], biases included."""
-        bias = self._weight(f"bias_ih_l{layer}{suffix}") + self._weight(f"bias_hh_l{layer}{suffix}")
-        return linear(inputs, self._weight(f"weight_ih_l{layer}{suffix}"), bias)
+        weight = self.weight(f"weight_ih_l{layer}{suffix}")
+        return linear(inputs, weight, self.bias_of(layer, suffix))
 
-    def _weight(self, name: str) -> Tensor:
+    def weight(self, name: str) -> Tensor:
+        """Give a weight by `nn.LSTM`'s name."""
         weight: Tensor = getattr(self, name)
         return weight
 
+    def bias_of(self, layer: int, suffix: str) -> Tensor:
+        """Give the sum of a layer's two biases, [4H]."""
+        return self.weight(f"bias_ih_l{layer}{suffix}") + self.weight(f"bias_hh_l{layer}{suffix}")
+
     def _layer(
-        self, layer: int, inputs: Tensor, lookup: Tensor | None, packing: Packing, state: State | None
+        self,
+        layer: int,
+        inputs: Tensor,
+        lookup: Tensor | None,
+        packing: Packing,
+        state: State | None,
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         outputs, final_h, final_c = [], [], []
         directions = 2 if self.bidirectional else 1
@@ -235,7 +249,7 @@ class TokenLstm(nn.LSTM):
             else:
                 k = layer * directions + direction
                 hidden0, cell0 = state.hidden[k], state.cell[k]
-            weight = self._weight(f"weight_hh_l{layer}{suffix}")
+            weight = self.weight(f"weight_hh_l{layer}{suffix}")
             hidden, cell = _Scan.apply(  # type: ignore[no-untyped-call]
                 gates, weight, hidden0, cell0, packing.sizes, bool(direction), compute_dtype(gates)
             )

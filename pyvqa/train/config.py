@@ -30,6 +30,7 @@ from pyvqa.files import read_bytes
 Config = TypeVar("Config")
 
 _SYSTEMS = Path(__file__).resolve().parent.parent / "systems"
+_NAME = re.compile(r"^[\w-]+/[\w-]+$")
 _KEY = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
 
 
@@ -184,7 +185,7 @@ def _find(source: str) -> tuple[Path, str]:
     system, _, stage = source.partition("/")
     folder = _SYSTEMS / system.replace("-", "_") / "configs"
     for stem in (stage, stage.replace("-", "_")):
-        if stage and (folder / f"{stem}.yaml").is_file():
+        if _NAME.match(source) and (folder / f"{stem}.yaml").is_file():
             return folder / f"{stem}.yaml", source
     names = shipped_names()
     raise ConfigError(

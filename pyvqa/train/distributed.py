@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +26,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed import Store  # type: ignore[attr-defined]
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from pyvqa.errors import ConfigError, TrainingError
@@ -143,9 +144,10 @@ def join(config: TrainConfig) -> Iterator[Ranks]:
     limit = timedelta(seconds=config.timeout)
     try:
         store, rank, ranks = next(iter(rendezvous("env://", timeout=limit)))
+        store = PrefixStore(_meet(store, rank, ranks, config.timeout), store)
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=ranks, timeout=limit)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, TimeoutError, ValueError) as error:
         text = str(error).splitlines()[0]
         raise TrainingError(f"the ranks did not find each other: {text}") from error
     group = Ranks(rank, ranks, device)
@@ -184,6 +186,31 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     return torch.device("cuda", index)
 
 
+def _meet(store: Store, rank: int, ranks: int, timeout: float) -> str:
+    """Agree on a name for this attempt, under which the ranks find each other's fresh addresses.
+
+    `torchrun --max-restarts` keeps its store, with what a dead attempt has left in it. Rank 0 draws
+    a name and confirms it to those who have answered to it in this attempt (known by a mark that
+    each rank draws); who has read an old name gets no confirmation and reads again.
+    """
+    mark, end = secrets.token_hex(8), time.monotonic() + timeout
+    if rank == 0:
+        name = f"pyvqa/{mark}"
+        store.set("pyvqa/attempt", name)
+        marks = [store.get(f"{name}/mark/{other}").decode() for other in range(1, ranks)]
+        store.set(f"{name}/confirmed", " ".join(marks))
+        return name
+    while time.monotonic() < end:
+        name = str(store.get("pyvqa/attempt").decode())
+        store.set(f"{name}/mark/{rank}", mark)
+        for _ in range(10):
+            confirmed = f"{name}/confirmed"
+            if store.check([confirmed]) and mark in store.get(confirmed).decode().split():
+                return name
+            time.sleep(0.05)
+    raise TimeoutError(f"rank 0 has not answered for {timeout:.0f} s")
+
+
 class _Watch(threading.Thread):
     """Give a sign of life every second, and look for those of the others.
 
@@ -195,13 +222,11 @@ class _Watch(threading.Thread):
         super().__init__(name="pyvqa-watch", daemon=True)
         # A connection of its own: the other one is held while a collective operation waits.
         self._store = store.clone()  # type: ignore[attr-defined]
-        self._attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         self._rank = rank
         self._others = [other for other in range(ranks) if other != rank]
         self._lost_after = config.lost_after
         self._beats = 0
         self._seen: dict[int, tuple[str, float]] = {}
-        self._lock = threading.Lock()
         self._end = threading.Event()
         self.step = 0
 
@@ -236,39 +261,38 @@ class _Watch(threading.Thread):
 
     def explain(self, error: RuntimeError) -> str:
         """Name the rank that made a collective operation fail; empty when all are well."""
-        before = dict(self._seen)
-        time.sleep(3 * _BEAT)
         try:
-            reasons = self._goodbyes()
+            before = self._read("alive")
+            time.sleep(3 * _BEAT)
+            after, reasons = self._read("alive"), self._read("left")
         except RuntimeError:
             return "the job's first rank, or its launcher, is gone"
         for other in self._others:
-            if other not in reasons and self._seen.get(other) == before.get(other):
+            if other not in reasons and after.get(other) == before.get(other):
                 return f"rank {other} is lost: it ended without a word"
         for other, reason in reasons.items():
             return f"rank {other} ended early: {reason}"
         if "timed out" in str(error).lower():
-            steps = {other: int(value.split()[1]) for other, (value, _) in self._seen.items()}
+            steps = {other: int(value.split()[1]) for other, value in after.items()}
             slowest = min(steps, key=lambda other: steps[other])
             return f"rank {slowest} does not answer: it stands at step {steps[slowest]}"
         return ""
 
-    def _goodbyes(self) -> dict[int, str]:
-        keys = {other: self._key("left", other) for other in self._others}
+    def _read(self, kind: str) -> dict[int, str]:
+        """Read what the other ranks have put under `kind`; those that have not are left out."""
+        keys = {other: self._key(kind, other) for other in self._others}
         present = {other: key for other, key in keys.items() if self._store.check([key])}
         return {other: self._store.get(key).decode("utf-8") for other, key in present.items()}
 
     def _beat(self) -> None:
         self._beats += 1
         self._store.set(self._key("alive", self._rank), f"{self._beats} {self.step}")
-        for other in self._others:
-            key = self._key("alive", other)
-            value = self._store.get(key).decode("utf-8") if self._store.check([key]) else ""
+        for other, value in self._read("alive").items():
             if other not in self._seen or self._seen[other][0] != value:
                 self._seen[other] = (value, time.monotonic())
 
     def _key(self, kind: str, rank: int) -> str:
-        return f"pyvqa/{self._attempt}/{kind}/{rank}"
+        return f"{kind}/{rank}"
 
     def _give_up(self, reason: str) -> None:
         logger.error("error: rank %d stops: %s; run the same command to continue",

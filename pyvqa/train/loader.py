@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,6 +19,11 @@ from pyvqa.train.stage import Source
 
 # Keeps the random numbers of data apart from those of steps (`loop`).
 _DATA = 1
+
+_KILLED = (
+    "a worker process that prepares data was killed; run the same command to continue, "
+    "with fewer train.workers if memory ran out"
+)
 
 
 @dataclasses.dataclass
@@ -70,18 +76,37 @@ def shares(
         pin_memory=pinned,
         generator=torch.Generator(),
     )
+    batches = iter(loader)
     try:
-        for batch in loader:
+        for batch in batches:
             if isinstance(batch, _Failure):
                 raise batch.error
             yield to_device(batch, device)
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error) or error.__cause__ is None:
+    except (EOFError, ConnectionError) as error:
+        # How it shows when a batch's memory went with the worker. A source's own error of that
+        # kind, coming out of a living worker, says "Caught ..." in front.
+        if not config.workers or "Caught" in str(error):
             raise
-        raise TrainingError(
-            "a worker process that prepares data was killed; "
-            "run the same command to continue, with fewer train.workers if memory ran out"
-        ) from error
+        raise TrainingError(_KILLED) from error
+    finally:
+        if config.workers:
+            # Else an error's traceback would keep the workers, and torch's watch over them, alive.
+            batches._shutdown_workers()  # type: ignore[attr-defined]
+
+
+@contextmanager
+def explained_workers() -> Iterator[None]:
+    """Turn the death of a worker process, which torch may raise at any place, into one line.
+
+    Raises:
+        TrainingError: a worker was killed, most often for want of memory.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker (pid" not in str(error):
+            raise
+        raise TrainingError(_KILLED) from error
 
 
 def to_device(value: Any, device: torch.device) -> Any:

@@ -29,7 +29,7 @@ class Progress:
     """Show how far a run is: a moving line on a terminal, else one line every half minute."""
 
     def __init__(self, step: int, total: int, *, shown: bool = True) -> None:
-        self._step = self._first = step
+        self._step = self._first = self._told = step
         self._total = total
         self._shown = shown
         self._start = self._last_line = time.monotonic()
@@ -50,7 +50,7 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
-        elif self._shown and self._step > self._first:
+        elif self._shown and self._step > self._told:
             self._line()
 
     def note(self, metrics: Mapping[str, float]) -> None:
@@ -68,7 +68,7 @@ class Progress:
             self._line()
 
     def _line(self) -> None:
-        self._last_line = time.monotonic()
+        self._last_line, self._told = time.monotonic(), self._step
         speed = (self._step - self._first) / max(1e-9, self._last_line - self._start)
         left = (self._total - self._step) / max(1e-9, speed)
         logger.info(

@@ -11,6 +11,7 @@ that is killed at any moment and started again ends with the same bits as one th
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
@@ -26,7 +27,7 @@ from pyvqa.train import checkpoint
 from pyvqa.train.config import digest
 from pyvqa.train.distributed import Ranks
 from pyvqa.train.guard import Guard, Ledger, Update
-from pyvqa.train.loader import shares
+from pyvqa.train.loader import explained_workers, shares
 from pyvqa.train.logging import Progress, logger
 from pyvqa.train.modes import determinism, evaluation
 from pyvqa.train.optim import apply_schedule, clip_gradients, total_steps
@@ -68,8 +69,18 @@ def fit(
         CheckpointError: the checkpoint to continue from is damaged or not of this config.
         DataError: the source's data are at fault, or the disk is full.
     """
-    with determinism(config.train.deterministic), ranks.explained():
-        return _Loop(run, stage, config, ranks, after_checkpoint).run_to_end()
+    with ExitStack() as stack:
+        signals = stack.enter_context(Signals())
+        stack.enter_context(determinism(config.train.deterministic))
+        stack.enter_context(ranks.explained())
+        stack.enter_context(explained_workers())
+        try:
+            # Of several ranks none may leave before they have agreed to.
+            with signals.interruptible(ranks.ranks == 1):
+                loop = _Loop(run, stage, config, ranks, after_checkpoint)
+        except Interruption:
+            return Outcome(0, False, signals.received, None)
+        return loop.run_to_end(signals)
 
 
 class _Loop:
@@ -107,26 +118,22 @@ class _Loop:
         self.guard = Guard(self.train, self.state, self.ledger, self.epoch_length, place)
         self.last_time, self.last_time_step = self.started, self.step
 
-    def run_to_end(self) -> Outcome:
+    def run_to_end(self, signals: Signals) -> Outcome:
         """Update, log, validate and save until the run is complete or paused."""
         shown = self.ranks.rank == 0
         with ExitStack() as stack:
-            signals = stack.enter_context(Signals())
             progress = stack.enter_context(Progress(self.step, self.total, shown=shown))
             steps = range(self.step, self.total)
             place = (self.ranks.device, self.ranks.rank, self.ranks.ranks)
             batches = stack.enter_context(closing(shares(self.source, self.train, steps, *place)))
             # A run killed between an update and its validation has the validation to make up for.
-            paused = not self._look_up_from_work(signals)
+            paused = self._is_asked_to_pause(signals) or not self._look_up_from_work(signals)
             while not paused and not self._is_finished():
                 self._update(batches)
                 progress.advance()
                 if self._is_due(self.train.log_every) or self.step == self.total:
                     progress.note(self._log())
-                wish = bool(signals.received) or self._is_out_of_time()
-                paused = self.ranks.any([wish])[0]
-                if not paused:
-                    paused = not self._look_up_from_work(signals)
+                paused = self._is_asked_to_pause(signals) or not self._look_up_from_work(signals)
                 if paused or self._is_due(self.train.checkpoint_every):
                     self._save()
             finished = self._is_finished() and not paused
@@ -236,12 +243,8 @@ class _Loop:
         assert self.stage.validate is not None
         seed_everything(self.train.seed, _VALIDATE, self.step)
         with evaluation(self.state.networks), self._autocast():
-            if self.ranks.ranks > 1:
-                # One rank leaving early would keep the others waiting.
+            with signals.interruptible(self.ranks.ranks == 1):
                 values = self.stage.validate(self.state, self.config)
-            else:
-                with signals.interruptible():
-                    values = self.stage.validate(self.state, self.config)
         plain = {name: float(value) for name, value in values.items()}
         return {name: float(value) for name, value in self.ranks.broadcast_json(plain).items()}
 
@@ -255,7 +258,8 @@ class _Loop:
             )
         value, ledger = values[metric], self.ledger
         sign = 1.0 if self.train.best_mode == "max" else -1.0
-        if ledger.best is not None and not sign * value > sign * ledger.best:
+        is_better = ledger.best is None or sign * value > sign * ledger.best
+        if math.isnan(value) or not is_better:
             ledger.bad_validations += 1
             return
         ledger.best, ledger.best_step, ledger.bad_validations = value, self.step, 0
@@ -324,6 +328,8 @@ class _Loop:
         gave_up = 0 < patience <= self.ledger.bad_validations
         return self.step >= self.total or gave_up
 
-    def _is_out_of_time(self) -> bool:
+    def _is_asked_to_pause(self, signals: Signals) -> bool:
+        """Tell whether any rank has received a signal or used up its time."""
         minutes = (time.monotonic() - self.started) / 60
-        return 0 < self.train.max_minutes <= minutes
+        out_of_time = 0 < self.train.max_minutes <= minutes
+        return self.ranks.any([bool(signals.received) or out_of_time])[0]

@@ -47,11 +47,11 @@ class Signals:
         self._previous.clear()
 
     @contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Let a signal raise `Interruption` inside this block; its work must be repeatable."""
-        self._interruptible = True
+    def interruptible(self, allowed: bool) -> Iterator[None]:
+        """Let a signal raise `Interruption` inside this block, whose work must be repeatable."""
+        self._interruptible = allowed
         try:
-            if self.received:
+            if allowed and self.received:
                 raise Interruption
             yield
         finally:

@@ -34,9 +34,9 @@ def along(points: Array, direction: str) -> Array:
 
 
 def camera_axes(position: Array) -> tuple[Array, Array, Array]:
-    """Return right, up and back of cameras [..., 3] that look at the origin, z upwards: each [..., 3].
+    """Return right, up and back of cameras [..., 3] that look at the origin: each [..., 3].
 
-    Elementwise arithmetic only, so that every platform gives the same bits.
+    The world's z points upwards. Elementwise arithmetic only: every platform gives the same bits.
     """
     x, y, z = position[..., 0], position[..., 1], position[..., 2]
     length = np.sqrt(x * x + y * y + z * z)

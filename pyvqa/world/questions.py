@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ ANSWERS: tuple[str, ...] = (
     *(str(n) for n in range(clevr.MAX_COUNT + 1)),
 )  # by answer code
 
+_split = lru_cache(maxsize=None)(split_function)
 _FUNCTIONS = {
     "clevr": clevr.FUNCTIONS,
     "clevr-ref": clevr_ref.FUNCTIONS + clevr_ref.QUESTION_FUNCTIONS,
@@ -81,7 +83,9 @@ class Questions:
         """
         missing = [f for f in (*self._used(), "<NULL>", "<START>", "<END>") if f not in token_ids]
         if missing:
-            raise ConfigError(f"the program vocabulary lacks {missing[0]!r}; make it from all functions")
+            raise ConfigError(
+                f"the program vocabulary lacks {missing[0]!r}; make it from all functions"
+            )
         ids = np.array([token_ids.get(f, -1) for f in self.functions], dtype=np.int64)
         lengths = np.diff(self.prefix_offsets)
         start = int(framed)
@@ -92,11 +96,13 @@ class Questions:
         rows[:, :start] = token_ids["<START>"]
         return rows
 
-    def program(self, q: int, *, key: str = "function", outputs: bool = False) -> list[dict[str, Any]]:
-        """Return one program as the official files have it; `outputs` adds each node's `_output`."""
+    def program(
+        self, q: int, *, key: str = "function", outputs: bool = False
+    ) -> list[dict[str, Any]]:
+        """Return one program as official files have it; `outputs` adds each node's `_output`."""
         begin, end = self.offsets[q : q + 2].tolist()
         functions, inputs = self.function[begin:end].tolist(), self.inputs[begin:end].tolist()
-        names = [split_function(self.functions[f]) for f in functions]
+        names = [_split(self.functions[f]) for f in functions]
         nodes: list[dict[str, Any]] = [
             {"inputs": [i for i in pair if i >= 0], key: name, "value_inputs": list(values)}
             for (name, values), pair in zip(names, inputs, strict=True)
@@ -154,15 +160,16 @@ class QuestionGenerator:
 
         Calls may run in several threads at once.
 
-        Raises DataError for scenes of more than 64 objects, ConfigError for a `first` or seed out of
-        range.
+        Raises DataError for scenes of more than 64 objects, ConfigError for a `first` or seed out
+        of range.
         """
         packed = scenes.packed if isinstance(scenes, Scenes) else scenes
         if packed.width != 1:
             raise DataError("questions can be asked of scenes with up to 64 objects; one has more")
         if first % self.settings.block or first < 0 or not 0 <= seed < 1 << 64:
             raise ConfigError(
-                f"first={first} must begin a block of {self.settings.block}, seed={seed} lie within 0..2^64-1"
+                f"first={first} must begin a block of {self.settings.block}, "
+                f"seed={seed} lie within 0..2^64-1"
             )
         found = self._native.generate(
             packed.words.cpu().numpy(), packed.offsets.cpu().numpy(), first, seed
@@ -184,7 +191,8 @@ def generate_questions(
     Families are numbered through all template files (0..89 with nine official ones).
     """
     templates = templates or read_templates(None, "clevr")
-    questions = QuestionGenerator(templates, settings).generate(scenes, seed=seed, first=block_start)
+    generator = QuestionGenerator(templates, settings)
+    questions = generator.generate(scenes, seed=seed, first=block_start)
     return question_records(questions, split, _names(scenes, split, "CLEVR"))
 
 
@@ -199,7 +207,8 @@ def generate_expressions(
 ) -> list[dict[str, Any]]:
     """Refer to objects of scenes and return the expressions as CLEVR-Ref+'s files have them."""
     templates = templates or read_templates(None, "clevr-ref")
-    questions = QuestionGenerator(templates, settings).generate(scenes, seed=seed, first=block_start)
+    generator = QuestionGenerator(templates, settings)
+    questions = generator.generate(scenes, seed=seed, first=block_start)
     return expression_records(questions, split, _names(scenes, split, "CLEVR"))
 
 
@@ -230,7 +239,7 @@ def question_records(questions: Questions, split: str, names: Names) -> list[dic
 
 
 def expression_records(questions: Questions, split: str, names: Names) -> list[dict[str, Any]]:
-    """Return entries of a CLEVR-Ref+ expression file; the family counts within its template file."""
+    """Return entries of a CLEVR-Ref+ file; the family index counts within its template file."""
     return [
         _entry(questions, q, split, names)
         | {

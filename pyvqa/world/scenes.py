@@ -52,7 +52,6 @@ class WorldScenes:
 
     def pack(self) -> Scenes:
         """Pack the scenes for the executor, with the relations of the records (margin included)."""
-        # Adding zeros keeps the order of the reader's multiply-adds, hence its bits.
         position = np.stack(
             [camera.along(self.coordinates, side) for side in ("right", "front")]
             + [self.coordinates[:, 2]],
@@ -69,15 +68,16 @@ class WorldScenes:
         )
         return from_table(table, "clevr-ref")
 
-    def records(self, split: str, prefix: str = "CLEVR", *, numbered: bool = False) -> list[dict[str, Any]]:
+    def records(
+        self, split: str, prefix: str = "CLEVR", *, numbered: bool = False
+    ) -> list[dict[str, Any]]:
         """Return the scenes as a CLEVR scene file has them.
 
         `numbered` adds each object's `idx`, counted from 1, as in CLEVR-Ref+.
         """
         starts = np.concatenate([[0], np.cumsum(self.counts)])
         return [
-            self._record(row, int(starts[row]), split, prefix, numbered)
-            for row in range(len(self))
+            self._record(row, int(starts[row]), split, prefix, numbered) for row in range(len(self))
         ]
 
     def _record(
@@ -137,16 +137,7 @@ def sample_scenes(
     Raises ConfigError for settings out of range.
     """
     settings = settings or SceneSettings()
-    if not 0 <= settings.least <= settings.most <= 10:
-        raise ConfigError(
-            f"objects per scene {settings.least}..{settings.most}: must lie within 0..10, ascending"
-        )
-    if settings.condition not in CONDITIONS:
-        raise ConfigError(
-            f"condition {settings.condition!r} is unknown; choose one of {', '.join(CONDITIONS)}"
-        )
-    if not 0 <= seed < 1 << 64:
-        raise ConfigError(f"seed {seed}: must lie within 0..2^64-1")
+    check_scene_settings(seed, settings)
     index = np.arange(first, first + count, dtype=np.uint64)
     attempts = np.zeros(count, dtype=np.uint32) if attempts is None else attempts
     counts, jitter, codes, coordinates, rotation = _native.place_scenes(
@@ -159,8 +150,30 @@ def sample_scenes(
     pixel[:, :2] = np.rint(pixel[:, :2])
     offsets, items = relations(counts, coordinates)
     return WorldScenes(
-        index.astype(np.int64), counts, position, codes, coordinates, rotation, pixel, offsets, items
+        image_index=index.astype(np.int64),
+        counts=counts,
+        camera=position,
+        codes=codes,
+        coordinates=coordinates,
+        rotation=rotation,
+        pixel=pixel,
+        relation_offsets=offsets,
+        relation_items=items,
     )
+
+
+def check_scene_settings(seed: int, settings: SceneSettings) -> None:
+    """Raise ConfigError for a seed or settings out of range."""
+    if not 0 <= settings.least <= settings.most <= 10:
+        raise ConfigError(
+            f"objects per scene {settings.least}..{settings.most}: must lie within 0..10, ascending"
+        )
+    if settings.condition not in CONDITIONS:
+        raise ConfigError(
+            f"condition {settings.condition!r} is unknown; choose one of {', '.join(CONDITIONS)}"
+        )
+    if not 0 <= seed < 1 << 64:
+        raise ConfigError(f"seed {seed}: must lie within 0..2^64-1")
 
 
 def relations(
@@ -168,8 +181,8 @@ def relations(
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Find which objects stand left, right, behind and in front of which, by more than the margin.
 
-    `counts` [S] and `coordinates` [O, 3], scenes one after the other. Returns offsets [4 * O + 1] and
-    the ids: those in relation r to object o are items[offsets[4 * o + r] : offsets[4 * o + r + 1]].
+    `counts` [S] and `coordinates` [O, 3], scenes one after the other. Returns offsets [4 * O + 1]
+    and ids: those in relation r to object o are items[offsets[4 * o + r] : offsets[4 * o + r + 1]].
     """
     scenes, most = len(counts), int(counts.max(initial=0))
     present = np.arange(most) < counts[:, None]  # [S, M]

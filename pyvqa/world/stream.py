@@ -17,14 +17,14 @@ from pyvqa.world.template_files import Templates
 
 
 class Block(NamedTuple):
-    """Scenes and what is asked of them; `questions.scene` gives the row of each question's scene."""
+    """Scenes and what is asked of them; `questions.scene` gives the rows of the scenes."""
 
     scenes: Scenes
     questions: Questions
 
 
 class QuestionStream:
-    """Gives block after block; `stream.block(k)` can be asked for in any order and from any thread."""
+    """Gives block after block; `block(k)` can be called in any order and from any thread."""
 
     def __init__(
         self,

@@ -55,8 +55,9 @@ class Templates:
 
     def digest(self) -> str:
         """Return a fingerprint of the content, to tell whether a folder has changed."""
-        content = [self.language, self.synonyms, [[f.filename, f.index, f.source] for f in self.families]]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        families = [[f.filename, f.index, f.source] for f in self.families]
+        content = json.dumps([self.language, self.synonyms, families], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def where(self, family: int) -> str:
         """Name a family for messages, e.g. `one_hop.json, template 3`."""
@@ -70,7 +71,8 @@ def read_templates(folder: str | Path | None = None, language: str = "clevr") ->
 
     Raises DataError naming file and template.
     """
-    path = Path(__file__).parent / "templates" / FOLDERS[language] if folder is None else Path(folder)
+    own = Path(__file__).parent / "templates" / FOLDERS[language]
+    path = own if folder is None else Path(folder)
     if not path.is_dir():
         raise DataError(f"{path}: no such folder; --templates takes a folder of template files")
     found = {entry.name: entry for entry in path.glob("*.json") if entry.name not in _NO_TEMPLATES}
@@ -81,7 +83,8 @@ def read_templates(folder: str | Path | None = None, language: str = "clevr") ->
     families: list[Template] = []
     for name in names:
         for index, item in enumerate(read_json(found[name], expect=list)):
-            families.append(Template(name, index, _source(item, f"{found[name]}: template {index}")))
+            source = _source(item, f"{found[name]}: template {index}")
+            families.append(Template(name, index, source))
     if not families:
         raise DataError(f"{path}: its template files hold no templates")
     return Templates(language, tuple(families), _synonyms(path / "synonyms.json"))

@@ -1,8 +1,8 @@
 """Writing a data set of the built-in world: block by block, resumable, published at the end.
 
-A finished block lies in a hidden work folder; whoever runs the same command again makes only what is
-missing. The official files are put together from the blocks and published whole. Equal settings give
-equal bytes, however often the work was interrupted and however many workers shared it.
+A finished block lies in a hidden work folder; whoever runs the same command again makes only what
+is missing. The official files are put together from the blocks and published whole. Equal settings
+give equal bytes, however often the work was interrupted and however many workers shared it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,12 @@ from pyvqa.world.questions import (
     expression_records,
     question_records,
 )
-from pyvqa.world.scenes import SceneSettings, image_filename, sample_scenes
+from pyvqa.world.scenes import (
+    SceneSettings,
+    check_scene_settings,
+    image_filename,
+    sample_scenes,
+)
 from pyvqa.world.template_files import Templates
 from pyvqa.world.verify import wrong_answers
 
@@ -91,6 +96,7 @@ class Dataset:
             raise ConfigError(f"{settings.scenes} scenes: at least one is needed")
         self.settings, self.templates = settings, templates
         self.layout = LAYOUTS[settings.format]
+        check_scene_settings(settings.seed, settings.scene)
         self.generator = QuestionGenerator(templates, settings.questions)
         out = Path(out)
         self.scenes_path = out / self.layout.scenes.format(split=settings.split)
@@ -133,7 +139,7 @@ class Dataset:
         shutil.rmtree(self.work)
 
     def report(self) -> dict[str, Any]:
-        """Read the report of a finished data set: settings, and the balance of families and answers."""
+        """Read the report of a finished data set: its settings and its balance."""
         content: dict[str, Any] = read_json(self.report_path, keys=("settings", "balance"))
         return content
 
@@ -150,8 +156,8 @@ class Dataset:
             found = self.report()["settings"]
         elif self.scenes_path.exists() or self.entries_path.exists():
             raise DataError(
-                f"{out}: holds {self.entries_path.name} or {self.scenes_path.name} of another origin; "
-                "choose another --out or move them away"
+                f"{out}: holds {self.entries_path.name} or {self.scenes_path.name} of another "
+                "origin; choose another --out or move them away"
             )
         wanted = self._fingerprint()
         if found is None:
@@ -160,8 +166,8 @@ class Dataset:
         elif found != wanted:
             differing = ", ".join(sorted(k for k in wanted if found.get(k) != wanted[k]))
             raise ConfigError(
-                f"{out}: holds a data set made with other settings ({differing}); choose another --out, "
-                f"or remove {self.work.name} and the files to start anew"
+                f"{out}: holds a data set made with other settings ({differing}); choose another "
+                f"--out, or remove {self.work.name} and the files to start anew"
             )
 
     def _size(self, block: int) -> int:
@@ -188,11 +194,9 @@ class Dataset:
         balance = Balance(self.templates)
         balance.add(questions)
         with atomic_folder(self.work / f"block-{block}") as folder:
-            _write_lines(
-                folder / "scenes", scenes.records(settings.split, numbered=expressions)
-            )
+            _write_lines(folder / "scenes", scenes.records(settings.split, numbered=expressions))
             _write_lines(folder / "entries", ({**e, self.layout.number: 0} for e in entries))
-            np.save(folder / "balance.npy", balance.counts)
+            write_json(folder / "balance.json", balance.counts.tolist(), indent=None)
         return block
 
     def _publish(self) -> None:
@@ -206,14 +210,11 @@ class Dataset:
         folders = [self.work / f"block-{block}" for block in range(self.blocks)]
         balance = Balance(self.templates)
         for folder in folders:
-            balance.counts += np.load(folder / "balance.npy")
-        _assemble(self.scenes_path, info, "scenes", (f / "scenes" for f in folders))
-        _assemble(
-            self.entries_path, info, self.layout.key, (f / "entries" for f in folders), self.layout.number
-        )
-        write_json(
-            self.report_path, {"settings": self._fingerprint(), "balance": balance.report()}
-        )
+            balance.counts += np.array(read_json(folder / "balance.json", expect=list))
+        _assemble(self.scenes_path, info, "scenes", [f / "scenes" for f in folders])
+        entries = [f / "entries" for f in folders]
+        _assemble(self.entries_path, info, self.layout.key, entries, self.layout.number)
+        write_json(self.report_path, {"settings": self._fingerprint(), "balance": balance.report()})
 
 
 def _write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
@@ -248,9 +249,7 @@ def _lines(parts: Iterable[Path]) -> Iterator[bytes]:
             yield from file
 
 
-def _each(
-    work: Callable[[int], int], items: list[int], workers: int
-) -> Iterator[int]:
+def _each(work: Callable[[int], int], items: list[int], workers: int) -> Iterator[int]:
     """Give the results of `work` as they are ready; the first error stops everything."""
     if workers == 0:
         yield from map(work, items)

@@ -1,6 +1,6 @@
 // Drives a fuzz target where libFuzzer is missing: replays the corpus, then mutates it at random,
-// without coverage feedback. Takes libFuzzer's flags -runs, -max_total_time, -max_len, -seed, -dict and
-// -artifact_prefix, then folders of seeds.
+// without coverage feedback. Takes libFuzzer's flags -runs, -max_total_time, -max_len, -seed, -dict
+// and -artifact_prefix, then folders of seeds.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -111,7 +111,8 @@ class Mutator {
   const Input& pick(const std::vector<Input>& from) { return from[below(from.size())]; }
 
   void insert(Input& input, const Input& piece) {
-    input.insert(input.begin() + static_cast<int64_t>(below(input.size() + 1)), piece.begin(), piece.end());
+    input.insert(input.begin() + static_cast<int64_t>(below(input.size() + 1)), piece.begin(),
+                 piece.end());
   }
 
   Input noise(size_t size) {
@@ -121,14 +122,20 @@ class Mutator {
   }
 
   Input piece_of(const Input& input) {
-    const size_t begin = below(input.size() + 1), size = below(std::min<size_t>(input.size() - begin, 64) + 1);
-    return {input.begin() + static_cast<int64_t>(begin), input.begin() + static_cast<int64_t>(begin + size)};
+    const size_t begin = below(input.size() + 1),
+                 size = below(std::min<size_t>(input.size() - begin, 64) + 1);
+    return {input.begin() + static_cast<int64_t>(begin),
+            input.begin() + static_cast<int64_t>(begin + size)};
   }
 
   void change(Input& input) {
     switch (below(8)) {
-      case 0: if (!input.empty()) input[below(input.size())] ^= static_cast<uint8_t>(1 << below(8)); return;
-      case 1: if (!input.empty()) input[below(input.size())] = static_cast<uint8_t>(random_()); return;
+      case 0:
+        if (!input.empty()) input[below(input.size())] ^= static_cast<uint8_t>(1 << below(8));
+        return;
+      case 1:
+        if (!input.empty()) input[below(input.size())] = static_cast<uint8_t>(random_());
+        return;
       case 2: insert(input, {static_cast<uint8_t>(random_())}); return;
       case 3: {
         const size_t begin = below(input.size() + 1), size = below(input.size() - begin + 1);
@@ -138,7 +145,9 @@ class Mutator {
       }
       case 4: insert(input, piece_of(input)); return;
       case 5: insert(input, piece_of(pick(corpus_))); return;
-      case 6: if (!words_.empty()) insert(input, pick(words_)); return;
+      case 6:
+        if (!words_.empty()) insert(input, pick(words_));
+        return;
       default: insert(input, noise(below(64)));
     }
   }
@@ -176,6 +185,7 @@ int main(int argc, char** argv) {
     LLVMFuzzerTestOneInput(current.data(), current.size());
     ++runs;
   }
-  std::fprintf(stderr, "Done %lld runs in %.1f second(s)\n", static_cast<long long>(runs), seconds());
+  std::fprintf(stderr, "Done %lld runs in %.1f second(s)\n", static_cast<long long>(runs),
+               seconds());
   return 0;
 }

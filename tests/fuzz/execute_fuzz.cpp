@@ -178,7 +178,7 @@ void check_once(Random& random, const std::vector<Kernel>& kernels, Tally& tally
 
 std::vector<Kernel> kernels_of_this_machine() {
   std::vector<Kernel> kernels{pyvqa::execute_rows_base};
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(PYVQA_BASE_ONLY)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx2")) kernels.push_back(pyvqa::execute_rows_avx2);
   if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +18,11 @@ ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "csrc"
 HOST_CUDA = ROOT / "tests" / "host_cuda"
 FUZZ = ROOT / "tests" / "fuzz"
+CACHE = ROOT / "build" / "tests"
 
 COMMON_FLAGS = ("-std=c++20", "-Wall", "-Wextra", "-Wshadow", "-Werror", f"-I{CSRC}")
 FAST = ("-O2",)
+RELEASE = ("-O3", "-fPIC")  # as the build compiles kernels
 SANITIZED = (
     "-O1",
     "-g",
@@ -54,7 +57,10 @@ class Unit:
 def kernel_units(source: str, isas: tuple[str, ...] = ("base",)) -> list[Unit]:
     """A CPU kernel file once per instruction set, as the build compiles it."""
     return [
-        Unit(CSRC / source, (*ISA_FLAGS[isa], "-ffp-contract=off", f"-DPV_ISA={isa}"))
+        Unit(
+            CSRC / source,
+            (*ISA_FLAGS[isa], "-ffp-contract=off", f"-DPV_ISA={isa}", f"-DPV_ISA_{isa}=1"),
+        )
         for isa in isas
     ]
 
@@ -85,31 +91,37 @@ def need_sanitizers() -> None:
         pytest.skip("the sanitizers' run-time libraries are not installed")
 
 
-def build(name: str, units: list[Unit], flags: tuple[str, ...]) -> Path:
-    """Compile and link `units`; a program with the same content is built once.
+def compile_unit(unit: Unit, flags: tuple[str, ...] = ()) -> Path:
+    """Compile one source file; an object with the same content is made once.
 
     Fails the test with the compiler's words if it does not compile.
     """
-    cxx = compiler()
-    folder = ROOT / "build" / "tests" / f"{name}-{_digest(cxx, units, flags)}"
-    program = folder / name
-    if program.exists():
-        return program
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{name}-") as work:
-        objects = []
-        for number, unit in enumerate(units):
-            target = Path(work) / f"{number}.o"
-            _run_compiler(
-                [cxx, *COMMON_FLAGS, *flags, *unit.flags, *unit.language()]
-                + ["-c", str(unit.source), "-o", str(target)]
-            )
-            objects.append(str(target))
+    command = [compiler(), *COMMON_FLAGS, *flags, *unit.flags, *unit.language()]
+    name = f"{unit.source.stem}-{_digest(command, unit.source)}.o"
+    return made_once(name, lambda made: [*command, "-c", str(unit.source), "-o", str(made)])
+
+
+def build(name: str, units: list[Unit], flags: tuple[str, ...]) -> Path:
+    """Compile `units` and link them into a program."""
+    objects = [str(compile_unit(unit, flags)) for unit in units]
+    digest = hashlib.sha256(" ".join([*objects, *flags]).encode()).hexdigest()[:16]
+    command = [compiler(), *flags, *objects]
+    return made_once(f"{name}-{digest}", lambda made: [*command, "-o", str(made)])
+
+
+def made_once(name: str, command: Callable[[Path], list[str]]) -> Path:
+    """Return the file `name` of the cache, made by `command` (which is told where) if it is new."""
+    target = CACHE / name
+    if target.exists():
+        return target
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as work:
         made = Path(work) / name
-        _run_compiler([cxx, *flags, *objects, "-o", str(made)])
-        folder.mkdir(exist_ok=True)
-        made.replace(program)  # whole or not at all, also beside another test process
-    return program
+        done = subprocess.run(command(made), capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            pytest.fail(f"{' '.join(done.args)}\n{done.stderr}", pytrace=False)
+        made.replace(target)  # whole or not at all, also beside another test process
+    return target
 
 
 def run(
@@ -127,16 +139,8 @@ def run(
     )
 
 
-def _run_compiler(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.fail(f"{' '.join(command)}\n{done.stderr}", pytrace=False)
-
-
-def _digest(cxx: str, units: list[Unit], flags: tuple[str, ...]) -> str:
-    version = subprocess.run([cxx, "--version"], capture_output=True, check=True).stdout
-    parts = [version, repr((flags, units)).encode()]
-    headers = [p for folder in (CSRC, HOST_CUDA, FUZZ) for p in folder.rglob("*.h")]
-    for path in [*sorted(headers), *(unit.source for unit in units)]:
-        parts.append(path.read_bytes())
+def _digest(command: list[str], source: Path) -> str:
+    version = subprocess.run([command[0], "--version"], capture_output=True, check=True).stdout
+    headers = sorted(p for folder in (CSRC, HOST_CUDA, FUZZ) for p in folder.rglob("*.h"))
+    parts = [version, " ".join(command).encode(), *(p.read_bytes() for p in [*headers, source])]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]

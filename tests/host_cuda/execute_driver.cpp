@@ -134,7 +134,7 @@ Output on_device(const Case& c, const Input& in) {
                                static_cast<int64_t>(in.integers.size()), trace_kind.data(), trace_value.data(),
                                trace_sets.data()};
   const pyvqa::ExecuteCall call{&job, &results, c.width, 0, c.id_bytes};
-  const std::vector<int64_t> room(static_cast<size_t>(pyvqa::execute_scratch_words(job.vocabulary)));
+  const std::vector<int64_t> room(static_cast<size_t>(pyvqa::execute_scratch_words(job.vocabulary, in.rows, c.width)));
   const DeviceArray scratch(room);
   require(pyvqa::launch_execute(call, scratch.data(), nullptr), "launch_execute");
   require(pyvqa::launch_verify(call, status.data(), scratch.data(), nullptr), "launch_verify");

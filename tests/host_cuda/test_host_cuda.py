@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -18,12 +19,12 @@ def _flags(sanitized: bool) -> tuple[str, ...]:
     return (compiling.SANITIZED if sanitized else compiling.FAST) + compiling.CUDA_ON_HOST
 
 
-def _execution_model(sanitized: bool) -> compiling.Path:
+def _execution_model(sanitized: bool) -> Path:
     units = [Unit(HOST_CUDA / "execution_model.cu")]
     return build("execution_model", units, _flags(sanitized))
 
 
-def _execute_driver(sanitized: bool) -> compiling.Path:
+def _execute_driver(sanitized: bool) -> Path:
     units = [
         Unit(HOST_CUDA / "execute_driver.cpp"),
         Unit(CSRC / "execute" / "execute_cuda.cu"),

@@ -33,9 +33,7 @@ def make_scene(rng: random.Random, index: int, objects: int) -> dict[str, Any]:
         for _ in range(objects)
     ]
     relations = {
-        name: [
-            [j for j in range(objects) if j != i and rng.random() < 0.5] for i in range(objects)
-        ]
+        name: [[j for j in range(objects) if j != i and rng.random() < 0.5] for i in range(objects)]
         for name in RELATIONS
     }
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 ATTRIBUTES = ("color", "material", "shape", "size")
@@ -55,10 +56,7 @@ def scenes_of_table(table: Any) -> list[dict[str, Any]]:
         relations = None
         if has_relations:
             bounds = table.relation_offsets[4 * start : 4 * (start + count) + 1].tolist()
-            lists = [
-                table.relation_items[a:b].tolist()
-                for a, b in zip(bounds, bounds[1:], strict=False)
-            ]
+            lists = [table.relation_items[a:b].tolist() for a, b in pairwise(bounds)]
             relations = [lists[4 * o : 4 * o + 4] for o in range(count)]
         out.append(
             {
@@ -140,9 +138,7 @@ def questions_of_table(table: Any) -> list[dict[str, Any]]:
                 "template_filename": templates[q],
                 "text": texts[q],
                 "answer": answers[q],
-                "program": [
-                    (functions[nodes[k]], inputs[bounds[k] : bounds[k + 1]]) for k in own
-                ],
+                "program": [(functions[nodes[k]], inputs[bounds[k] : bounds[k + 1]]) for k in own],
                 "outputs": table.outputs[span].tolist() if table.has_outputs[q] else None,
             }
         )

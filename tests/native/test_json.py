@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from pyvqa import _native
 
 SCENE = '{"scenes":[{"objects":[],"extra":%s}]}'
-POSITION = '[{"objects":[{"color":"red","size":"large","shape":"cube","material":"metal","position":[0,0,%s]}]}]'
+LOOKS = '"color":"red","size":"large","shape":"cube","material":"metal"'
+POSITION = '[{"objects":[{' + LOOKS + ',"position":[0,0,%s]}]}]'
 QUESTION = '{"questions":[{"image_index":0,"question":%s}]}'
 
 
@@ -35,7 +36,12 @@ def fails(text: str, message: str) -> None:
 
 NUMBERS = ["0", "-0", "-0.0", "1e5", "1E+5", "2.5e-3", "0.1", "1e-400", "-1e-400", "4.9e-324"]
 NUMBERS += ["1.7976931348623157e308", "0.000" + "0" * 400 + "1", "123456789012345678901234567890"]
-NUMBERS += ["2.2250738585072011e-308", "9007199254740993", "0e999999999999999999999", "1e-99999999999"]
+NUMBERS += [
+    "2.2250738585072011e-308",
+    "9007199254740993",
+    "0e999999999999999999999",
+    "1e-99999999999",
+]
 
 
 @pytest.mark.parametrize("text", NUMBERS)
@@ -61,7 +67,10 @@ def test_strings_survive(text: str, ascii_only: bool) -> None:
 
 
 def test_escapes() -> None:
-    assert read_string(r'"\"\\\/\b\f\n\r\t\u0041\u00e9\ud83d\ude00"') == '"\\/\b\f\n\r\tA\u00e9\U0001f600'
+    assert (
+        read_string(r'"\"\\\/\b\f\n\r\t\u0041\u00e9\ud83d\ude00"')
+        == '"\\/\b\f\n\r\tA\u00e9\U0001f600'
+    )
 
 
 BAD_VALUES = [
@@ -112,7 +121,8 @@ def test_number_beyond_doubles_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "tail", [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82", b"\xf0\x9f\x98"]
+    "tail",
+    [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82", b"\xf0\x9f\x98"],
 )
 def test_text_must_be_utf8(tail: bytes) -> None:
     data = b'{"scenes":[],"extra":"' + b"a" * 40 + tail + b'"}'
@@ -121,7 +131,7 @@ def test_text_must_be_utf8(tail: bytes) -> None:
 
 
 def test_byte_order_mark_and_white_space_are_no_matter() -> None:
-    data = b"\xef\xbb\xbf \r\n\t{ \"scenes\" : [ { \"objects\" : [ ] } ] }\n"
+    data = b'\xef\xbb\xbf \r\n\t{ "scenes" : [ { "objects" : [ ] } ] }\n'
     assert _native.read_scenes(data).counts.tolist() == [0]
 
 
@@ -139,14 +149,20 @@ def test_text_after_the_end_is_refused() -> None:
 
 
 def test_last_of_equal_keys_counts() -> None:
-    data = b'{"scenes":[{"objects":[]}],"scenes":[{"objects":[],"image_index":1,"image_index":7},{"objects":[]}]}'
+    data = (
+        b'{"scenes":[{"objects":[]}],'
+        b'"scenes":[{"objects":[],"image_index":1,"image_index":7},{"objects":[]}]}'
+    )
     assert _native.read_scenes(data).image_index.tolist() == [7, 1]
 
 
 def test_errors_name_byte_line_and_column() -> None:
     data = b'{"scenes": [\n  {"objects": []},\n  {"objects": 3}]}'
-    with pytest.raises(ValueError, match=r"^scene 1: expected a list, found a number, "
-                       r"byte 46 \(line 3, column 15\)$"):
+    with pytest.raises(
+        ValueError,
+        match=r"^scene 1: expected a list, found a number, "
+        r"byte 46 \(line 3, column 15\)$",
+    ):
         _native.read_scenes(data)
 
 
@@ -154,7 +170,10 @@ def test_any_contiguous_bytes_are_read(tmp_path) -> None:
     data = (SCENE % "1").encode()
     file = tmp_path / "scenes.json"
     file.write_bytes(data)
-    with file.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+    with (
+        file.open("rb") as handle,
+        mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+    ):
         for content in (bytearray(data), memoryview(data), mapped):
             assert len(_native.read_scenes(content).counts) == 1
     for content in (memoryview(data)[::2], np.zeros(4)):

@@ -14,9 +14,7 @@ USABLE, INVALID = 1, 2
 FULLY, PARTIALLY = 1, 2
 
 
-def by_pixels(
-    masks: np.ndarray, boxes: np.ndarray, depth: np.ndarray
-) -> tuple[int, list[int]]:
+def by_pixels(masks: np.ndarray, boxes: np.ndarray, depth: np.ndarray) -> tuple[int, list[int]]:
     """Count pixels pair by pair, as the rule is written."""
     hidden, undecided = set(), False
     for a in range(len(masks)):
@@ -160,7 +158,9 @@ def test_scene_files_give_the_classes(size: tuple[int, int]) -> None:
     content = masked_file(4, *size)
     scene = content["scenes"][0]
     table = _native.read_scenes(encode(content), masks=True)
-    masks = np.stack([_native.rle_decode_rows(scene["obj_mask"][str(o + 1)], *size) for o in range(4)])
+    masks = np.stack(
+        [_native.rle_decode_rows(scene["obj_mask"][str(o + 1)], *size) for o in range(4)]
+    )
     boxes = np.array([scene["obj_bbox"][str(o + 1)] for o in range(4)])
     depth = np.array([thing["pixel_coords"][2] for thing in scene["objects"]])
     expected = by_pixels(masks, boxes, depth)

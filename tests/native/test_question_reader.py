@@ -74,7 +74,11 @@ def test_null_counts_as_missing() -> None:
 def test_values_are_joined_as_in_the_vocabulary() -> None:
     nodes = [
         {"inputs": [], "function": "scene", "value_inputs": []},
-        {"inputs": [0], "type": "filter_ordinal", "value_inputs": ["the first one of the", "from left"]},
+        {
+            "inputs": [0],
+            "type": "filter_ordinal",
+            "value_inputs": ["the first one of the", "from left"],
+        },
         {"inputs": [1], "function": "odd", "value_inputs": ["", ""]},
         {"inputs": [2], "function": "odder", "value_inputs": [""]},
         {"function": "no inputs at all"},
@@ -201,7 +205,7 @@ def test_other_files_are_refused(content: Any, message: str) -> None:
 def test_truncation_is_always_seen(kind: str) -> None:
     data = encode(make_questions(8, kind=kind))
     for part in range(64):
-        with pytest.raises(ValueError, match="byte [0-9]+ "):
+        with pytest.raises(ValueError, match=r"byte [0-9]+ "):
             _native.read_questions(data[: len(data) * part // 64])
 
 

@@ -21,7 +21,8 @@ def blobs(height: int, width: int, seed: int) -> np.ndarray:
     mask = rng.random((height, width)) < rng.choice([0.0, 0.02, 0.5, 1.0])
     for _ in range(rng.integers(4)):
         top, left = rng.integers(height), rng.integers(width)
-        mask[top : top + rng.integers(1, height + 1), left : left + rng.integers(1, width + 1)] ^= True
+        bottom, right = top + rng.integers(1, height + 1), left + rng.integers(1, width + 1)
+        mask[top:bottom, left:right] ^= True
     return mask
 
 

@@ -208,7 +208,7 @@ def test_empty_file() -> None:
 def test_truncation_is_always_seen() -> None:
     data = encode(make_scenes(6))
     for part in range(64):
-        with pytest.raises(ValueError, match="byte [0-9]+ "):
+        with pytest.raises(ValueError, match=r"byte [0-9]+ "):
             _native.read_scenes(data[: len(data) * part // 64])
     with pytest.raises(ValueError, match="end of the text"):
         _native.read_scenes(data[:-1])

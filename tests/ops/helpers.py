@@ -52,7 +52,7 @@ def check_deterministic(function: Op, arguments: Sequence[Any], runs: int = 20) 
 
 
 def run_python(code: str, **environment: str) -> str:
-    """Run a script in a fresh interpreter, which chooses its kernels anew, and return its output."""
+    """Run a script in a fresh interpreter, which chooses its kernels anew; return its output."""
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, **environment},

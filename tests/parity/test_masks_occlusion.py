@@ -28,7 +28,11 @@ def classes_of(file: Path) -> dict[int, tuple[int, list[int]]]:
     return {
         index: (scene, table.visibility[end - count : end].tolist())
         for index, scene, end, count in zip(
-            table.image_index.tolist(), table.scene_visibility.tolist(), ends, table.counts, strict=True
+            table.image_index.tolist(),
+            table.scene_visibility.tolist(),
+            ends,
+            table.counts,
+            strict=True,
         )
     }
 

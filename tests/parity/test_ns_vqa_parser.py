@@ -104,7 +104,9 @@ def test_encoder(case: Path):
             compared += 1
     if "encoder_outputs_abs_sum" in tensors:
         total = tensors["encoder_outputs_abs_sum"]
-        torch.testing.assert_close(memory.outputs.abs().sum().view_as(total), total, rtol=1e-5, atol=0)
+        torch.testing.assert_close(
+            memory.outputs.abs().sum().view_as(total), total, rtol=1e-5, atol=0
+        )
     assert compared
 
 
@@ -130,7 +132,11 @@ def check_gradients(parser: QuestionParser, loss: Tensor, expected: dict[str, Te
     assert set(names.values()) == set(ours)
     for theirs, name in names.items():
         torch.testing.assert_close(
-            ours[name].grad, expected[theirs], rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}"
+            ours[name].grad,
+            expected[theirs],
+            rtol=1e-4,
+            atol=1e-6,
+            msg=lambda m, n=name: f"{n}: {m}",
         )
 
 
@@ -140,7 +146,9 @@ def test_supervised_gradients(case: Path):
     expected = under(tensors, "grad_supervised.")
     if not expected:
         pytest.skip(f"{case.name} records no supervised gradients")
-    check_gradients(parser, imitation_loss(parser, parser.encode(tensors["x"]), tensors["y"]), expected)
+    check_gradients(
+        parser, imitation_loss(parser, parser.encode(tensors["x"]), tensors["y"]), expected
+    )
 
 
 @pytest.mark.kit("ns_vqa", "parser/*.safetensors")
@@ -305,7 +313,9 @@ def test_evaluation(case: Path):
     # a binomial draw around what is expected.
     upstream = stats["upstream_result_json_one_random_run_with_guess"]
     assert scores["program_acc"] == pytest.approx(upstream["program_acc"])
-    guessed = clevr_scores(predictions, gold, executor.functions, guess(predictions, executor.functions, 0))
+    guessed = clevr_scores(
+        predictions, gold, executor.functions, guess(predictions, executor.functions, 0)
+    )
     assert set(upstream) <= set(guessed)
     for result in (upstream, guessed):
         expected = scores["expected_accuracy_with_guessing"]

@@ -116,7 +116,7 @@ def build(config: TinyConfig, source: Source) -> TinyState:
 
 def step(state: TinyState, batch: TinyBatch) -> dict[str, Tensor]:
     logits = state.networks["main"](batch.inputs + state.noise * torch.randn_like(batch.inputs))
-    drawn = torch.distributions.Categorical(logits=logits).sample()
+    drawn = (logits - torch.empty_like(logits).exponential_().log()).argmax(1)
     guess = drawn if state.sample else logits.argmax(1)
     reward = (guess == batch.targets).float()
     supervised = nn.functional.cross_entropy(logits, batch.targets)

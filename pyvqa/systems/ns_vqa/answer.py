@@ -47,7 +47,7 @@ class NsVqa:
     def write_programs(
         self, questions: Sequence[str], *, batch_size: int = 256, grammar: bool = False
     ) -> torch.Tensor:
-        """Parse questions: -> token rows int64 [N, max_steps]; unknown words are read as `<UNK>`."""
+        """Parse questions: -> token rows [N, max_steps]; unknown words are read as `<UNK>`."""
         rows = encode_words(questions, self.vocabulary.words, encode_unknown=True)
         held_to = Grammar(self.functions) if grammar else None
         tokens = torch.from_numpy(rows).long()
@@ -58,14 +58,19 @@ class NsVqa:
         return token_names(self.write_programs([question], grammar=grammar), self.functions)[0]
 
     def answer(
-        self, scene: Mapping[str, Any] | Scenes, question: str, *, row: int = 0, grammar: bool = False
+        self,
+        scene: Mapping[str, Any] | Scenes,
+        question: str,
+        *,
+        row: int = 0,
+        grammar: bool = False,
     ) -> Answer:
         """Answer a question about a scene; see `answer_question`."""
         return answer_question(self, scene, question, row=row, grammar=grammar)
 
 
 def scene_from_json(scene: Mapping[str, Any]) -> Scenes:
-    """Pack one scene of an official or parsed scene file; raises DataError where it is malformed."""
+    """Pack one scene of an official or parsed scene file; raises DataError if malformed."""
     try:
         return from_table(_native.read_scenes(json.dumps({"scenes": [scene]}).encode()))
     except (TypeError, ValueError) as error:

@@ -123,7 +123,9 @@ def import_parser(source: Path, vocabulary_file: Path, out: Path) -> int:
     vocabulary = ClevrVocabulary.read(vocabulary_file)
     config, words, functions, weights, unplaced = parser_from_upstream(read_upstream(source))
     if unplaced:
-        raise CheckpointError(f"{source}: no place for {', '.join(unplaced)}; is it another network?")
+        raise CheckpointError(
+            f"{source}: no place for {', '.join(unplaced)}; is it another network?"
+        )
     if (words, functions) != (len(vocabulary.words), len(vocabulary.functions)):
         raise CheckpointError(
             f"{source}: made for {words} words and {functions} functions, {vocabulary_file} has "
@@ -178,5 +180,7 @@ def read_upstream(path: str | Path) -> Mapping[str, Any]:
         reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
         raise CheckpointError(f"{path}: cannot be read as weights ({reason})") from error
     if not isinstance(checkpoint, Mapping):
-        raise CheckpointError(f"{path}: holds a {type(checkpoint).__name__}, not a table of weights")
+        raise CheckpointError(
+            f"{path}: holds a {type(checkpoint).__name__}, not a table of weights"
+        )
     return checkpoint

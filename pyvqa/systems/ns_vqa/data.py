@@ -95,7 +95,9 @@ def load_questions(
     missing = [file for part, file in zip(parts, files, strict=True) if part.answers is None]
     if scenes and missing:
         raise DataError(f"{missing[0]}: has no answers; a training or validation file needs them")
-    full = _joined(parts, rows, Executor.of(_one(scenes, scene_files), vocabulary) if scenes else None)
+    full = _joined(
+        parts, rows, Executor.of(_one(scenes, scene_files), vocabulary) if scenes else None
+    )
     return _first(full, limit) if 0 < limit < len(full) else full
 
 
@@ -112,8 +114,8 @@ def _one(scenes: Sequence[Scenes], files: Sequence[str]) -> Scenes:
     for other, file in zip(scenes[1:], files[1:], strict=True):
         if other.packed.width != first.packed.width or other.strings != first.strings:
             raise DataError(
-                f"{file}: its scenes are packed unlike those of {files[0]} (more objects in a scene, "
-                "or attribute values outside CLEVR); train on these files in separate runs"
+                f"{file}: its scenes are packed unlike those of {files[0]} (more objects in a "
+                "scene, or attribute values outside CLEVR); train on these files in separate runs"
             )
     offsets, shift = [first.packed.offsets[:1]], 0
     for s in scenes:
@@ -123,7 +125,9 @@ def _one(scenes: Sequence[Scenes], files: Sequence[str]) -> Scenes:
     return replace(first, packed=PackedScenes(words, torch.cat(offsets), first.packed.width))
 
 
-def _joined(parts: Sequence[ClevrQuestions], rows: Tensor, executor: Executor | None) -> QuestionSet:
+def _joined(
+    parts: Sequence[ClevrQuestions], rows: Tensor, executor: Executor | None
+) -> QuestionSet:
     questions = _stacked([part.questions for part in parts])
     none = [np.zeros((len(part), 0), dtype=np.int32) for part in parts]
     programs = [n if p.programs is None else p.programs for p, n in zip(parts, none, strict=True)]

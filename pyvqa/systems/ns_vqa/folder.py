@@ -102,5 +102,7 @@ def _by_word(
         )
     result = fresh.clone()
     shared = [word for word in ours if word in theirs]
-    result[[ours[word] for word in shared]] = rows[[theirs[word] for word in shared]].to(fresh.dtype)
+    result[[ours[word] for word in shared]] = rows[[theirs[word] for word in shared]].to(
+        fresh.dtype
+    )
     return result

@@ -71,7 +71,7 @@ def write_programs(
         order = torch.arange(questions.shape[0])
     programs = torch.zeros(questions.shape[0], parser.max_steps, dtype=torch.int64)
     device = parser.classify.weight.device
-    for rows in order.split(batch_size):
+    for rows in torch.split(order, batch_size):
         memory = parser.encode(questions[rows].to(device), lengths[rows])
         programs[rows] = greedy(parser, memory, grammar=grammar, stop=parser.mask_padding).cpu()
     return programs

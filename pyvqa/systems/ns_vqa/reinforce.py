@@ -66,7 +66,7 @@ def per_sample_loss(
         memory = parser.encode(batch.questions, lengths)
     programs = sample(parser, memory, samples, grammar=grammar)
     scenes, gold = (x.repeat_interleave(samples) for x in (batch.scenes, batch.answers))
-    rewards = executor.rewards(programs, scenes, gold).unflatten(0, (-1, samples))
+    rewards = executor.rewards(programs, scenes, gold).view(-1, samples)
     advantage = compare(rewards, baseline) / rewards.numel()
     owner: Tensor | None = None
     if everything:
@@ -74,7 +74,7 @@ def per_sample_loss(
     else:
         kept = (advantage != 0).any(1)
         kept[0] = True  # something must be left to make a loss of
-        programs = programs.unflatten(0, (-1, samples))[kept]
+        programs = torch.unflatten(programs, 0, (-1, samples))[kept]
         programs, owner, advantage = merge_equal(programs, advantage[kept])
         words = lengths[kept]
         memory = parser.encode(batch.questions[kept, : int(words.max())], words)
@@ -118,7 +118,7 @@ def merge_equal(programs: Tensor, advantage: Tensor) -> tuple[Tensor, Tensor, Te
 
     Returns programs, the question of each, and advantages.
     """
-    questions, samples, steps = programs.shape
+    questions, samples = programs.shape[:2]
     owner = torch.arange(questions).repeat_interleave(samples)
     rows = torch.cat((owner.unsqueeze(1), programs.flatten(0, 1)), 1)
     distinct, place = torch.unique(rows, dim=0, return_inverse=True)

@@ -54,7 +54,7 @@ def template_folders(names: Sequence[str]) -> list[Templates]:
 
 
 def stream_vocabulary(folders: Sequence[Templates]) -> ClevrVocabulary:
-    """Number all words of the templates, each also without its capital; all functions and answers."""
+    """Number all words of the templates, each also in lower case, all functions and answers."""
     words = set().union(*(question_words(folder) for folder in folders))
     answers = [str(n) for n in range(MAX_COUNT + 1)] + ["no", "yes"]
     answers += [value for values in VALUES.values() for value in values]

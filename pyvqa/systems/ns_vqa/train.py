@@ -105,7 +105,7 @@ def imitate(state: ParserState, batch: Batch) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def validate(state: ParserState, config: PretrainConfig) -> dict[str, float]:
-    """Give the accuracy of answers (no guessing) and programs, and the loss, on the validation set."""
+    """Give the accuracy of answers (no guessing) and programs, and the loss, on held-out data."""
     data, parser = state.validation, state.parser
     if data is None:
         return {}
@@ -114,17 +114,21 @@ def validate(state: ParserState, config: PretrainConfig) -> dict[str, float]:
     known = data.has_program
     if known.any():
         gold = data.programs.long()
-        values["program_accuracy"] = float(program_is_right(programs, gold, END)[known].float().mean())
+        values["program_accuracy"] = float(
+            program_is_right(programs, gold, END)[known].float().mean()
+        )
         values["loss"] = _mean_loss(state, data, known.nonzero().squeeze(1))
     if data.executor is not None:
-        values["accuracy"] = float(data.executor.rewards(programs, data.scenes, data.answers).mean())
+        values["accuracy"] = float(
+            data.executor.rewards(programs, data.scenes, data.answers).mean()
+        )
     return values
 
 
 def _mean_loss(state: ParserState, data: QuestionSet, rows: Tensor) -> float:
     total, count = 0.0, 0.0
     device = state.parser.classify.weight.device
-    for part in rows.split(256):
+    for part in torch.split(rows, 256):
         batch = data.batch(part)
         batch = batch._replace(
             questions=batch.questions.to(device), programs=batch.programs.to(device)
@@ -151,19 +155,15 @@ def export(state: ParserState, config: PretrainConfig, folder: Path) -> None:
 def reinforce_source(config: ReinforceConfig) -> Shuffled | Paired:
     """Read question-answer pairs with their scenes, and programs to imitate beside them."""
     vocabulary = ClevrVocabulary.read(config.data.vocabulary)
-    data = load_questions(
-        config.data.questions, config.data.scenes, vocabulary, config.data.limit
-    )
+    data = load_questions(config.data.questions, config.data.scenes, vocabulary, config.data.limit)
     if data.executor is None:
         raise ConfigError(
-            "data.scenes names no file; REINFORCE executes programs: one scene file per question file"
+            "data.scenes names no file; REINFORCE executes programs, so give one per question file"
         )
     pairs = Shuffled(data, torch.arange(len(data)), config.train.batch_size, config.train.seed)
     if not config.imitation.questions or not config.imitation.weight:
         return pairs
-    known = _programs(
-        config.imitation.questions, vocabulary, config, config.imitation.batch_size
-    )
+    known = _programs(config.imitation.questions, vocabulary, config, config.imitation.batch_size)
     return Paired(pairs, known)
 
 

@@ -1,5 +1,6 @@
-// The interpreter: any rows of ids on any scenes end in a value that the scene explains, whatever the
-// width of its sets, the size of the ids and the number of registers.
+// The interpreter: any rows of ids on any scenes end in a value that the scene explains, whatever
+// the width of its sets, the size of the ids and the number of registers.
+#include "functions.h"
 #include "fuzz.h"
 
 #include <string>
@@ -16,32 +17,6 @@ using namespace pyvqa;
 using fuzz::Bytes;
 using fuzz::require;
 
-std::vector<std::string> make_functions() {
-  std::vector<std::string> names = {"scene",      "unique",       "count",        "exist",
-                                    "union",      "intersect",    "equal_integer", "less_than",
-                                    "greater_than", "equal_object", "no such function"};
-  for (const auto attribute : language_tables::kAttributeNames) {
-    for (const char* prefix : {"same_", "query_", "equal_"}) {
-      names.push_back(prefix + std::string(attribute));
-    }
-    for (int code = kFirstValueCode; code < kKnownStrings; ++code) {
-      names.push_back("filter_" + std::string(attribute) + "[" + kStrings[code] + "]");
-    }
-  }
-  for (const auto relation : language_tables::kRelationNames) {
-    names.push_back("relate[" + std::string(relation) + "]");
-  }
-  for (const auto number : language_tables::kOrdinals) {
-    for (const auto side : language_tables::kSides) {
-      names.push_back("filter_ordinal[the " + std::string(number) + " one of the," +
-                      std::string(side) + "]");
-    }
-  }
-  names.push_back("filter_visible[fully visible]");
-  names.push_back("filter_visible[partially visible]");
-  return names;
-}
-
 struct Table {
   std::vector<int64_t> words;
   int64_t end_id = 0;
@@ -50,7 +25,7 @@ struct Table {
 
 // A language's functions, or words nobody made on purpose; the first word ends a program.
 Table make_table(Bytes& in) {
-  static const std::vector<std::string> functions = make_functions();
+  static const std::vector<std::string> functions = fuzz::all_functions();
   Table table;
   table.words.push_back(Instruction{.op = Op::end}.word());
   if (in.below(3) == 0) {
@@ -122,12 +97,57 @@ struct Rows {
   int64_t length = 0;
 };
 
+// A well-formed, well-typed program in prefix order, drawn from whatever the table offers.
+class TypedProgram {
+ public:
+  TypedProgram(Bytes& in, const Table& table) : in_(in), table_(table) {}
+
+  std::vector<int64_t> draw() {
+    write(set_type + static_cast<int>(in_.below(value_type + kAttributes - set_type)), 6);
+    ids_.push_back(0);
+    return ids_;
+  }
+
+ private:
+  void write(int type, int depth) {
+    std::vector<int64_t> fitting;
+    for (size_t id = 0; id < table_.words.size(); ++id) {
+      const Signature s = signature_of(id);
+      const bool simple =
+          s.operands < 2 && s.gives != s.takes && op_of(id) != Op::relate && op_of(id) != Op::same;
+      if (s.operands >= 0 && s.gives == type && (depth > 0 || simple))
+        fitting.push_back(static_cast<int64_t>(id));
+    }
+    if (fitting.empty() || ids_.size() > 60) return;
+    const int64_t id =
+        fitting[static_cast<size_t>(in_.below(static_cast<int64_t>(fitting.size())))];
+    ids_.push_back(id);
+    const Signature s = signature_of(static_cast<size_t>(id));
+    for (int k = 0; k < s.operands; ++k) write(s.takes, depth - 1);
+  }
+
+  Op op_of(size_t id) const { return static_cast<Op>(table_.words[id] & 0xff); }
+  Signature signature_of(size_t id) const {
+    return signature(op_of(id), static_cast<int>(table_.words[id] >> 32 & 0xffff));
+  }
+
+  Bytes& in_;
+  const Table& table_;
+  std::vector<int64_t> ids_;
+};
+
 Rows make_rows(Bytes& in, const Table& table, int64_t scenes) {
   Rows rows;
   rows.length = in.below(30);
   const auto known = static_cast<int64_t>(table.words.size());
   for (int64_t row = 1 + in.below(16); row > 0; --row) {
     rows.scene_index.push_back(in.below(16) == 0 ? in.value<int64_t>() : in.below(scenes));
+    if (in.flip()) {
+      std::vector<int64_t> ids = TypedProgram(in, table).draw();
+      ids.resize(static_cast<size_t>(rows.length), 0);
+      rows.ids.insert(rows.ids.end(), ids.begin(), ids.end());
+      continue;
+    }
     const int64_t end = in.below(rows.length + 2);
     for (int64_t k = 0; k < rows.length; ++k) {
       if (k == end) rows.ids.push_back(0);
@@ -173,10 +193,12 @@ Outcome run(const Job& job, int width, int registers, int id_bytes) {
   out.sets.resize(rows * 2 * width);
   out.trace_sets.resize(rows * length * 2 * width);
   const std::vector<int32_t> strings(19, 5), integers(11, 6);
-  const Results results{out.kind.data(),  out.value.data(),      out.answer.data(),
-                        out.sets.data(),  strings.data(),        static_cast<int64_t>(strings.size()),
-                        integers.data(),  static_cast<int64_t>(integers.size()),
-                        out.trace_kind.data(), out.trace_value.data(), out.trace_sets.data()};
+  const Results results{out.kind.data(),       out.value.data(),
+                        out.answer.data(),     out.sets.data(),
+                        strings.data(),        static_cast<int64_t>(strings.size()),
+                        integers.data(),       static_cast<int64_t>(integers.size()),
+                        out.trace_kind.data(), out.trace_value.data(),
+                        out.trace_sets.data()};
   execute_rows_base({&job, &results, width, registers, id_bytes}, 0, job.rows);
   return out;
 }
@@ -238,7 +260,9 @@ void run_hostile(Bytes& in, Job job, PackedScenes packed, int width, int registe
     const auto at = static_cast<size_t>(in.below(static_cast<int64_t>(packed.words.size())));
     packed.words[at] = in.flip() ? in.value<int64_t>() : packed.words[at] ^ in.value<uint8_t>();
   }
-  if (in.flip()) packed.offsets[static_cast<size_t>(in.below(static_cast<int64_t>(packed.offsets.size())))] = in.value<int64_t>();
+  if (in.flip())
+    packed.offsets[static_cast<size_t>(in.below(static_cast<int64_t>(packed.offsets.size())))] =
+        in.value<int64_t>();
   job.words = reinterpret_cast<const uint64_t*>(packed.words.data());
   job.offsets = packed.offsets.data();
   run(job, width, registers, 8);

@@ -36,15 +36,14 @@ void check_coco(std::string_view text, int64_t height, int64_t width) {
   masks::Runs runs;
   try {
     runs = masks::read_coco(text, height * width);
-  } catch (const std::invalid_argument&) {
-    return;
-  }
+  } catch (const std::invalid_argument&) { return; }
   std::vector<uint8_t> mask(static_cast<size_t>(height * width));
   masks::paint_columns(runs, height, width, mask.data());
   require(count_ones(mask) == masks::area(runs), "the area counts the ones");
   if (height > 0) check_box(masks::bounds_of_columns(runs, height), mask, width);
   const masks::Runs again = masks::runs_of_columns(mask.data(), height, width);
-  require(masks::read_coco(masks::write_coco(again), height * width) == again, "COCO text survives");
+  require(masks::read_coco(masks::write_coco(again), height * width) == again,
+          "COCO text survives");
   require(masks::read_coco(masks::write_coco(runs), height * width) == runs,
           "COCO text survives with runs of zero");
 }
@@ -53,9 +52,7 @@ void check_rows(std::string_view text, int64_t height, int64_t width) {
   masks::Runs runs;
   try {
     runs = masks::read_rows(text, height * width);
-  } catch (const std::invalid_argument&) {
-    return;
-  }
+  } catch (const std::invalid_argument&) { return; }
   std::vector<uint8_t> mask(static_cast<size_t>(height * width));
   masks::paint_rows(runs, mask.data());
   const masks::Runs again = masks::runs_of_rows(mask.data(), height * width);
@@ -83,7 +80,9 @@ void check_occlusion(Bytes& in) {
     for (uint8_t& pixel : mask) pixel = in.flip();
     masks::append_row_spans(masks::runs_of_rows(mask.data(), height * width), width, spans);
     offsets.push_back(static_cast<int64_t>(spans.size()));
-    const auto number = [&]() -> int64_t { return in.flip() ? in.value<int32_t>() | 1 : in.below(9); };
+    const auto number = [&]() -> int64_t {
+      return in.flip() ? in.value<int32_t>() | 1 : in.below(9);
+    };
     boxes.push_back({number(), number(), number(), number()});
     depth.push_back(static_cast<double>(in.below(4)));
   }

@@ -52,12 +52,10 @@ void check(const QuestionTable& table) {
 }
 
 void compile(const QuestionTable& table) {
-  const pyvqa::ProgramNodes nodes{table.program_offsets.data(),
-                                  static_cast<int64_t>(table.image_index.size()),
-                                  table.node_functions.data(),
-                                  table.input_offsets.data(),
-                                  table.inputs.data(),
-                                  static_cast<int64_t>(table.node_functions.size())};
+  const pyvqa::ProgramNodes nodes{
+      table.program_offsets.data(), static_cast<int64_t>(table.image_index.size()),
+      table.node_functions.data(),  table.input_offsets.data(),
+      table.inputs.data(),          static_cast<int64_t>(table.node_functions.size())};
   for (const auto language : {pyvqa::Language::clevr, pyvqa::Language::clevr_ref}) {
     try {
       const auto out = pyvqa::ProgramCompiler(language, table.functions, nodes).compile();

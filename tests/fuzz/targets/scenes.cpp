@@ -44,7 +44,8 @@ void check(const SceneTable& table) {
   require(table.codes.size() == 4 * objects && table.position.size() == 3 * objects,
           "entries for every object");
   require(table.pixel.empty() || table.pixel.size() == 3 * objects, "pixels for all or none");
-  require(table.visibility.empty() || table.visibility.size() == objects, "classes for all or none");
+  require(table.visibility.empty() || table.visibility.size() == objects,
+          "classes for all or none");
   for (const uint16_t code : table.codes) {
     require(code < pyvqa::kKnownStrings + table.strings.size(), "codes name strings");
   }

@@ -29,15 +29,15 @@ class _Stepper:
         decoder, embedding = parser.decoder, parser.function_embedding.weight
         self.dtype = compute_dtype(embedding)
         self.table = decoder.input_gates(0, "", embedding)  # [V, 4 H]
-        self.recurrent = [self._ready(decoder.weight_hh_l0, rows)]
+        self.recurrent = [self._ready(decoder.weight("weight_hh_l0"), rows)]
         self.bias: list[Tensor] = []
         for layer in range(1, decoder.num_layers):
-            both = [getattr(decoder, f"weight_{name}_l{layer}") for name in ("ih", "hh")]
+            both = [decoder.weight(f"weight_{name}_l{layer}") for name in ("ih", "hh")]
             self.recurrent.append(self._ready(torch.cat(both, 1), rows))
-            biases = [getattr(decoder, f"bias_{name}_l{layer}") for name in ("ih", "hh")]
-            self.bias.append(biases[0] + biases[1])
-        self.attend = None if parser.attend is None else self._ready(parser.attend.weight, rows)
-        self.attend_bias = None if parser.attend is None else parser.attend.bias
+            self.bias.append(decoder.bias_of(layer, ""))
+        self.attend: tuple[Tensor, Tensor] | None = None
+        if parser.attend is not None:
+            self.attend = self._ready(parser.attend.weight, rows), parser.attend.bias
         self.classify = self._ready(parser.classify.weight, rows)
         self.classify_bias = parser.classify.bias
 
@@ -60,9 +60,10 @@ class _Stepper:
             hidden[layer], cell[layer] = cell_step(gates, cell[layer])
         top = hidden[-1]
         if self.attend is not None:
-            context = attention(top.unflatten(0, (memory.outputs.shape[0], -1)), memory)
+            context = attention(torch.unflatten(top, 0, (memory.outputs.shape[0], -1)), memory)
             joint = torch.cat((context.flatten(0, 1), top), 1)
-            top = torch.tanh(self._times(joint, self.attend) + self.attend_bias)
+            weight, bias = self.attend
+            top = torch.tanh(self._times(joint, weight) + bias)
         return torch.log_softmax(self._times(top, self.classify) + self.classify_bias, 1)
 
 

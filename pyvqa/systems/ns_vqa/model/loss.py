@@ -39,8 +39,9 @@ def reinforce_loss(
 ) -> tuple[Tensor, Tensor]:
     """Weigh the log-likelihood of drawn programs [R, S] by their advantage [R].
 
-    `owner` as for `QuestionParser.score`. The loss is summed over steps and programs; a positive `entropy_weight` keeps distributions
-    undecided. Returns the loss and the mean entropy of a step in nats (not differentiable).
+    `owner` as for `QuestionParser.score`. The loss is summed over steps and programs; a positive
+    `entropy_weight` keeps distributions undecided. Returns the loss and the mean entropy of a step
+    in nats (not differentiable).
     """
     starts = torch.full_like(programs[:, :1], START)
     inputs = torch.cat((starts, programs[:, :-1]), 1)

@@ -106,7 +106,7 @@ class QuestionParser(nn.Module):
         outputs = packing.pad(packed)
         padding = None
         if self.mask_padding and self.variable_lengths:
-            padding = packing.pad(torch.zeros_like(packing.index, dtype=torch.bool), value=True)
+            padding = packing.pad(torch.zeros_like(packing.place, dtype=torch.bool), value=True)
         restore = packing.restore
         return Memory(outputs, padding, State(*(self._join(x[:, restore]) for x in state)))
 
@@ -114,7 +114,7 @@ class QuestionParser(nn.Module):
         """Put both directions' states side by side: [layers * 2, B, H] -> [layers, B, 2 H]."""
         if not self.encoder.bidirectional:
             return state
-        return state.unflatten(0, (-1, 2)).transpose(1, 2).flatten(2)
+        return torch.unflatten(state, 0, (-1, 2)).transpose(1, 2).flatten(2)
 
     def score(
         self,
@@ -129,7 +129,7 @@ class QuestionParser(nn.Module):
         `owner` [R]: the question of each row; None means R / B neighbouring rows a question.
         """
         if lengths is None:
-            packing = pack_full(*inputs.shape, inputs.device)
+            packing = pack_full(inputs.shape[0], inputs.shape[1], inputs.device)
         else:
             inputs = inputs[:, : int(lengths.max())]
             packing = pack_lengths(lengths, inputs.shape[1]).to(inputs.device)
@@ -140,12 +140,12 @@ class QuestionParser(nn.Module):
         states, _ = self.decoder(self.function_embedding.weight, tokens, packing, state)
         if self.attend is not None:
             if owner is None:
-                grouped = packing.pad(states).unflatten(0, (-1, each)).flatten(1, 2)
+                grouped = torch.unflatten(packing.pad(states), 0, (-1, each)).flatten(1, 2)
                 context = attention(grouped, memory)  # [B, each * S, D]
-                context = packing.pack(context.unflatten(1, (each, -1)).flatten(0, 1))
+                context = packing.pack(torch.unflatten(context, 1, (each, -1)).flatten(0, 1))
             else:
-                steps = packing.index // packing.steps
-                context = ragged_attention(states, owner[steps], memory)
+                row = packing.place // packing.steps
+                context = ragged_attention(states, owner[row], memory)
             joint = torch.cat((context, states), 1)
             states = torch.tanh(linear(joint, self.attend.weight, self.attend.bias))
         logits = linear(states, self.classify.weight, self.classify.bias)
@@ -163,7 +163,8 @@ def ragged_attention(queries: Tensor, owner: Tensor, memory: Memory) -> Tensor:
     place = torch.empty_like(order)
     place[order] = owner[order] * width + column
     rows = queries.new_zeros(questions * width, queries.shape[1]).index_copy(0, place, queries)
-    return attention(rows.unflatten(0, (questions, width)), memory).flatten(0, 1)[place]
+    grouped = torch.unflatten(rows, 0, (questions, width))
+    return attention(grouped, memory).flatten(0, 1)[place]
 
 
 def attention(queries: Tensor, memory: Memory) -> Tensor:

@@ -1,0 +1,228 @@
+"""Ask questions about freshly made scenes, answer them with the shipped model, show how."""
+
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from pyvqa.evidence import Answer
+    from pyvqa.programs.scenes import Scenes
+    from pyvqa.world.questions import Questions
+
+EXAMPLES = """examples:
+  pyvqa demo
+  pyvqa demo --out somewhere --scenes 100 --questions 1000 --seed 7
+
+It needs neither data nor network. index.html in the output folder shows fifty questions step by step;
+answers.json holds the same as data."""
+
+_SHOWN = 50  # questions on the page
+_TOLD = 3  # of them in the terminal
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder; default: demo")
+    parser.add_argument("--scenes", type=int, default=250, metavar="N", help="default: 250")
+    parser.add_argument("--questions", type=int, default=2000, metavar="N", help="default: 2000")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other scenes")
+    parser.add_argument(
+        "--model", default="ns-vqa-clevr", help="shipped name, model or run folder of NS-VQA"
+    )
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Q questions about fresh scenes and what became of them."""
+
+    scenes: Scenes
+    questions: Questions
+    categories: list[str]  # [Q]
+    programs: torch.Tensor  # int64 [Q, L] token ids
+    names: list[str]  # by token id
+    table: torch.Tensor  # int64 [V] instruction words
+    answers: list[str | None]  # [Q]
+    gold: list[str]  # [Q]
+    parse_seconds: float
+    execute_seconds: float
+
+    @property
+    def is_right(self) -> list[bool]:
+        return [found == wanted for found, wanted in zip(self.answers, self.gold, strict=True)]
+
+
+def main(args: Namespace) -> int:
+    """Make scenes and questions, answer, print and write the page."""
+    from pyvqa.cli.common import per_second, percent, print_table
+    from pyvqa.errors import ConfigError
+    from pyvqa.evidence import write_answers
+    from pyvqa.files import write_text
+    from pyvqa.view.trace import trace_page
+
+    if args.scenes < 1 or args.questions < 1:
+        raise ConfigError("--scenes and --questions must be at least 1")
+    run = _run(args.model, args.scenes, args.questions, args.seed)
+    total = len(run.answers)
+    print(f"{len(run.scenes):,} scenes, {total:,} questions, answered with {args.model}\n")
+    rates = _rates(run)
+    rows = [(name.replace("_", " "), f"{n:,}", percent(share)) for name, share, n in rates]
+    share = sum(run.is_right) / total
+    print_table([*rows, ("all", f"{total:,}", percent(share))], ("type", "questions", "right"))
+    print(f"\nparsing    {per_second(total, run.parse_seconds)}")
+    print(f"executing  {per_second(total, run.execute_seconds)}")
+    chosen = _choose(run)
+    shown = _explain(run, chosen)
+    for answer in _examples(shown):
+        print()
+        _tell(answer)
+    write_answers(args.out / "answers.json", shown)
+    write_text(args.out / "index.html", trace_page(shown, _summary(run, rates, len(shown))))
+    print(f"\npage: {args.out / 'index.html'}")
+    return 0
+
+
+def _run(model_name: str, scene_count: int, question_count: int, seed: int) -> _Run:
+    import numpy as np
+    import torch
+
+    import pyvqa
+    from pyvqa.ops import execute
+    from pyvqa.programs.clevr import instruction_table, question_type
+    from pyvqa.programs.run import answer_texts
+    from pyvqa.world.questions import QuestionGenerator
+    from pyvqa.world.scenes import sample_scenes
+    from pyvqa.world.template_files import read_templates
+
+    model = pyvqa.load(model_name)
+    scenes = sample_scenes(seed, 0, scene_count).pack()
+    generator = QuestionGenerator(read_templates(None, "clevr"))
+    questions = generator.generate(scenes, seed=seed, first=0)
+    count = min(question_count, len(questions))
+    started = time.perf_counter()
+    programs = model.write_programs(questions.text[:count])
+    parsed = time.perf_counter()
+    rows = torch.from_numpy(questions.scene[:count])
+    table = instruction_table(model.functions)
+    seconds = []
+    for _ in range(20):
+        begin = time.perf_counter()
+        found = execute(programs, table, rows, scenes.packed)
+        seconds.append(time.perf_counter() - begin)
+    roots = questions.function[np.asarray(questions.offsets[1 : count + 1]) - 1].tolist()
+    categories = [question_type(questions.functions[root]) or "other" for root in roots]
+    return _Run(
+        scenes,
+        questions,
+        categories,
+        programs,
+        model.functions,
+        table,
+        answer_texts(found, scenes.strings),
+        questions.answers()[:count],
+        parsed - started,
+        min(seconds),
+    )
+
+
+def _rates(run: _Run) -> list[tuple[str, float, int]]:
+    """Return (type, share of right answers, questions) in the order of the paper's tables."""
+    from pyvqa.programs.clevr import QUESTION_TYPES
+
+    rates = []
+    for name in QUESTION_TYPES:
+        judged = [r for r, c in zip(run.is_right, run.categories, strict=True) if c == name]
+        if judged:
+            rates.append((name, sum(judged) / len(judged), len(judged)))
+    return rates
+
+
+def _choose(run: _Run) -> list[int]:
+    """Choose the questions to show: wrong ones first in line, then the types in turn."""
+    wrong = [i for i, right in enumerate(run.is_right) if not right][: _SHOWN // 5]
+    by_type: dict[str, list[int]] = {}
+    # Steps of 11 walk through the families, of which a scene gets about ten neighbours.
+    for k in range(len(run.answers)):
+        index = k * 11 % len(run.answers) if len(run.answers) % 11 else k
+        by_type.setdefault(run.categories[index], []).append(index)
+    chosen = list(wrong)
+    depth = 0
+    while len(chosen) < min(_SHOWN, len(run.answers)):
+        turn = [queue[depth] for queue in by_type.values() if depth < len(queue)]
+        chosen += [i for i in turn if i not in chosen]
+        depth += 1
+    return sorted(chosen[:_SHOWN])
+
+
+def _explain(run: _Run, chosen: Sequence[int]) -> list[Answer]:
+    import torch
+
+    from pyvqa.evidence import Answer
+    from pyvqa.ops import execute_trace
+    from pyvqa.programs.explain import explain, plan, prefix_outcomes
+
+    rows = torch.from_numpy(run.questions.scene)[list(chosen)]
+    programs = run.programs[list(chosen)]
+    trace = execute_trace(programs, run.table, rows, run.scenes.packed)
+    canvases: dict[int, Any] = {}
+    answers = []
+    for k, index in enumerate(chosen):
+        row = int(rows[k])
+        canvas = canvases.setdefault(row, plan(run.scenes, row))
+        tokens = [run.names[token] for token in programs[k].tolist()]
+        until_end = tokens[: tokens.index("<END>")] if "<END>" in tokens else []
+        answers.append(
+            Answer(
+                text=run.answers[index] or "no answer",
+                question=run.questions.text[index],
+                expected=run.gold[index],
+                category=run.categories[index],
+                canvas=canvas,
+                steps=explain(prefix_outcomes(until_end, trace, k), run.scenes, row),
+            )
+        )
+    return answers
+
+
+def _examples(answers: Sequence[Answer]) -> list[Answer]:
+    """Pick worked examples of different types and of a length that can be followed."""
+    found: dict[str, Answer] = {}
+    for answer in answers:
+        if answer.is_right and 6 <= len(answer.steps) <= 12:
+            found.setdefault(answer.category, answer)
+    return list(found.values())[:_TOLD]
+
+
+def _tell(answer: Answer) -> None:
+    print(f"Q: {answer.question}")
+    for step in answer.steps:
+        print(f"   {step.words:<58} {step.value}")
+    print(f"A: {answer.text}")
+
+
+def _summary(run: _Run, rates: Sequence[tuple[str, float, int]], shown: int) -> Any:
+    from pyvqa.cli.common import percent, per_second
+    from pyvqa.view.trace import Summary
+
+    total = len(run.answers)
+    speed = per_second(total, run.execute_seconds).removesuffix(" a second")
+    return Summary(
+        title="Questions answered step by step",
+        lead=(
+            f"A network turns each question into a program; running it on the scene gives the answer. "
+            f"{total:,} questions were asked about {len(run.scenes):,} invented scenes; {shown} are "
+            "shown here, wrong ones first among them. Step through a program to see what it looks at."
+        ),
+        figures=(
+            ("answered right", percent(sum(run.is_right) / total)),
+            ("questions parsed a second", f"{total / run.parse_seconds:,.0f}"),
+            ("programs run a second", speed),
+        ),
+        rates=tuple(rates),
+    )
