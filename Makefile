@@ -6,18 +6,17 @@ SECONDS_EACH ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-TORCH := torch==2.13.0
+BUILD_TOOLS := scikit-build-core pybind11 cmake ninja
 
-# The tested versions, for what is installed and for what only builds.
+# The tested versions.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
-export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 
-# What the compiled libraries and the installed list of modules are made from.
-SOURCES := pyproject.toml CMakeLists.txt constraints.txt \
-  $(shell find csrc cmake -type f -not -name '*.pyc') $(shell find pyvqa -name '*.py')
+# What the compiled libraries are made from, and the list of modules that the installation knows.
+SOURCES := pyproject.toml CMakeLists.txt constraints.txt $(shell find csrc cmake -type f -not -name '*.pyc')
+MODULES := $(sort $(shell find pyvqa -name '*.py'))
 CPP := $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 
-.PHONY: demo test bench lint fuzz clean
+.PHONY: demo test bench lint fuzz clean always
 
 demo: $(VENV)/.installed
 	$(BIN)/pyvqa demo --out $(OUT)
@@ -44,13 +43,19 @@ clean:
 $(VENV)/.torch: constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("pyvqa needs Python 3.10 or later, this is " + sys.version.split()[0] if sys.version_info < (3, 10) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install -q $(TORCH)
+	$(PIP) install -q torch $(BUILD_TOOLS)
 	touch $@
 
 # Editable: Python files are used where they lie, only the compiled libraries are placed in .venv.
-$(VENV)/.installed: $(VENV)/.torch $(SOURCES)
-	$(PIP) install -q -e '.[test]'
+# Without build isolation the build folder stays valid, so that a change compiles only what it touches.
+$(VENV)/.installed: $(VENV)/.torch $(VENV)/.modules $(SOURCES)
+	PATH=$(CURDIR)/$(BIN):$$PATH $(PIP) install -q --no-build-isolation -e '.[test]'
 	touch $@
+
+# Touched only when a module comes or goes.
+$(VENV)/.modules: always
+	@mkdir -p $(VENV)
+	@echo '$(MODULES)' | cmp -s - $@ || echo '$(MODULES)' > $@
 
 $(VENV)/.bench: $(VENV)/.installed
 	$(PIP) install -q pytest pytest-benchmark

@@ -46,7 +46,7 @@ add_library(_ops_cuda MODULE
   csrc/execute/execute_cuda.cpp)
 target_include_directories(_ops_cuda PRIVATE csrc ${CUDAToolkit_INCLUDE_DIRS})
 target_compile_options(_ops_cuda PRIVATE
-  $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings -Xfatbin=-compress-all --threads=2 -Xptxas=-v>)
+  $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings -Xfatbin=-compress-all --threads=2>)
 target_link_libraries(_ops_cuda PRIVATE stable_torch pyvqa_warnings CUDA::cudart_static)
 target_link_options(_ops_cuda PRIVATE -Wl,--exclude-libs,ALL)
 set_target_properties(_ops_cuda PROPERTIES PREFIX "" SUFFIX ".so" LINKER_LANGUAGE CXX)

@@ -13,6 +13,7 @@ pybind11_add_module(_native MODULE NO_EXTRAS
   csrc/programs/programs_module.cpp
   csrc/world/candidates.cpp
   csrc/world/generator.cpp
+  csrc/world/outcome.cpp
   csrc/world/placement.cpp
   csrc/world/search.cpp
   csrc/world/template.cpp

@@ -96,7 +96,8 @@ def explain_write(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is not None and path.parent not in Path(error.filename).parents:
+        about = Path(error.filename) if isinstance(error.filename, str) else path
+        if path.parent not in (about, *about.parents) and about not in path.parents:
             raise  # Some other file that the body was reading.
         reason = error.strerror or str(error)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

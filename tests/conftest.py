@@ -1,4 +1,4 @@
-"""Small files of the built-in world in the official layouts, made once for all tests that read files."""
+"""Small files of the built-in world in the official layouts, made once for all tests."""
 
 from __future__ import annotations
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import functools
 import gzip
 import hashlib
 import json
 import os
 import random
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,12 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def _fail_in(writing: AbstractContextManager[Path], name: str) -> None:
+    with writing as temporary:
+        (temporary / name).write_text("half")
+        raise KeyError("body")
+
+
 def test_write_appears_whole_and_only_at_the_end(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "er" / "a.txt"
     with atomic_write(target) as temporary:
@@ -41,9 +49,8 @@ def test_write_appears_whole_and_only_at_the_end(tmp_path: Path) -> None:
 
 def test_failing_body_leaves_the_old_file(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "old")
-    with pytest.raises(KeyError), atomic_write(tmp_path / "a.txt") as temporary:
-        temporary.write_text("half")
-        raise KeyError("body")
+    with pytest.raises(KeyError):
+        _fail_in(atomic_write(tmp_path / "a.txt"), "")
     assert (tmp_path / "a.txt").read_text() == "old"
     assert _names(tmp_path) == ["a.txt"]
 
@@ -60,9 +67,8 @@ def test_folder_replaces_a_folder(tmp_path: Path) -> None:
 def test_failing_body_leaves_the_old_folder(tmp_path: Path) -> None:
     with atomic_folder(tmp_path / "model") as temporary:
         (temporary / "a.txt").write_text("old")
-    with pytest.raises(KeyError), atomic_folder(tmp_path / "model") as temporary:
-        (temporary / "a.txt").write_text("half")
-        raise KeyError("body")
+    with pytest.raises(KeyError):
+        _fail_in(atomic_folder(tmp_path / "model"), "a.txt")
     assert (tmp_path / "model" / "a.txt").read_text() == "old"
     assert _names(tmp_path) == ["model"]
 
@@ -83,6 +89,39 @@ def test_full_disk_is_explained_and_nothing_half_written(
             (temporary / "a.txt").write_text("x")
     assert (tmp_path / "a.txt").read_text() == "old"
     assert _names(tmp_path) == ["a.txt"]
+
+
+def test_replacing_a_folder_never_loses_the_old_one(tmp_path: Path) -> None:
+    """Fail at every call to the disk in turn: there is always an old or a new model."""
+    real, outcomes = {"fsync": os.fsync, "replace": os.replace}, []
+    for at in range(1, 20):
+        folder = tmp_path / str(at)
+        write_model(folder / "model", "old")
+        calls = 0
+
+        def call(name: str, *arguments: Any, at: int = at) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == at:
+                raise OSError(errno.EIO, "Input/output error")
+            real[name](*arguments)
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name in real:
+                patch.setattr(os, name, functools.partial(call, name))
+            try:
+                write_model(folder / "model", "new")
+            except DataError:
+                outcomes.append((folder / "model" / "a.txt").read_text())
+        assert (folder / "model" / "a.txt").read_text() in ("old", "new")
+        assert _names(folder) == ["model"]
+    # Content, folder and both renames fail with the old one in place, the last fsync after that.
+    assert outcomes == ["old", "old", "old", "old", "new"]
+
+
+def write_model(folder: Path, text: str) -> None:
+    with atomic_folder(folder) as temporary:
+        (temporary / "a.txt").write_text(text)
 
 
 def test_folder_in_the_way_is_explained(tmp_path: Path) -> None:

@@ -12,25 +12,6 @@ constexpr unsigned kAllAttributes = (1u << kAttributes) - 1;
 // CLEVR's order of filters: size, color, material, shape.
 constexpr std::array<ParamType, kAttributes> kFilterOrder = {size, color, material, shape};
 
-void load(Value<1>& to, const Outcome& from) {
-  to.kind = from.kind;
-  to.value = from.value;
-  to.head[0] = from.set;
-}
-
-// One instruction by the interpreter itself. No union_after is among ours, so no set has a tail.
-Outcome evaluate(uint64_t word, const Outcome& first, const Outcome& second,
-                 const uint64_t* scene) {
-  Value<1> v, saved[2];
-  load(v, first);
-  load(saved[1], second);
-  step<1, 2>(word, v, saved, Scene<1>{scene});
-  if (v.kind == Kind::set) return {v.kind, 0, v.head[0]};
-  return {v.kind, v.value, 0};
-}
-
-Outcome set_of(uint64_t objects) { return {Kind::set, 0, objects}; }
-
 Outcome ended(TemplateNode::Result result, uint64_t objects) {
   switch (result) {
     case TemplateNode::Result::unique: return {Kind::object, lowest_bit(objects), 0};
@@ -41,27 +22,10 @@ Outcome ended(TemplateNode::Result result, uint64_t objects) {
   return set_of(objects);
 }
 
-// The code of an answer; of a set: that of its size. -1 for what is no answer.
-int answer_code(const Outcome& outcome) {
-  switch (outcome.kind) {
-    case Kind::boolean:
-    case Kind::string: return outcome.value;
-    case Kind::integer: return kFirstNumber + outcome.value;
-    case Kind::set: return kFirstNumber + count_bits(outcome.set);
-    default: return -1;
-  }
-}
-
-uint64_t everything(const uint64_t* scene) {
-  uint64_t all[1];
-  set_all<1>(all, Scene<1>{scene}.objects());
-  return all[0];
-}
-
 }  // namespace
 
 SceneView::SceneView(const uint64_t* scene_words) : words(scene_words) {
-  filters_within(words, everything(words), kAllAttributes, filters);
+  filters_within(words, all_objects(words), kAllAttributes, filters);
   const uint32_t flags = Scene<1>{words}.flags();
   can_see = (flags & has_visibility) && !(flags & visibility_invalid);
 }
@@ -342,7 +306,7 @@ bool Search::degenerate() const {
                    : outcomes[static_cast<size_t>(node.inputs[static_cast<size_t>(which)])];
       };
       if (i < replaced) outcomes[i] = node.outcome;
-      else if (i == replaced) outcomes[i] = set_of(everything(scene_.words));
+      else if (i == replaced) outcomes[i] = set_of(all_objects(scene_.words));
       else
         outcomes[i] =
             evaluate(functions_.word(node.function), operand(0), operand(1), scene_.words);

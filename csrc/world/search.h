@@ -2,25 +2,17 @@
 // (clevr-dataset-gen question_generation/generate_questions.py, instantiate_templates_dfs).
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <set>
 #include <vector>
 
 #include "world/balance.h"
 #include "world/candidates.h"
+#include "world/outcome.h"
 #include "world/random.h"
 #include "world/template.h"
 
 namespace pyvqa::world {
-
-// What a node gives: a set, or a number, truth, string code or object.
-struct Outcome {
-  Kind kind = Kind::none;
-  int32_t value = 0;
-  uint64_t set = 0;
-  auto operator<=>(const Outcome&) const = default;
-};
 
 struct ProgramNode {
   int16_t function = -1;

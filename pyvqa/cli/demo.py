@@ -6,6 +6,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +15,18 @@ if TYPE_CHECKING:
 
     from pyvqa.evidence import Answer
     from pyvqa.programs.scenes import Scenes
+    from pyvqa.view.trace import Summary
     from pyvqa.world.questions import Questions
 
 EXAMPLES = """examples:
   pyvqa demo
   pyvqa demo --out somewhere --scenes 100 --questions 1000 --seed 7
 
-It needs neither data nor network. index.html in the output folder shows fifty questions step by step;
-answers.json holds the same as data."""
+It needs neither data nor network. index.html in the output folder shows fifty questions step by
+step; answers.json holds the same as data."""
 
 _SHOWN = 50  # questions on the page
+_WRONG = 10  # of them at most that were answered wrong
 _TOLD = 3  # of them in the terminal
 
 
@@ -144,19 +147,16 @@ def _rates(run: _Run) -> list[tuple[str, float, int]]:
 
 
 def _choose(run: _Run) -> list[int]:
-    """Choose the questions to show: wrong ones first in line, then the types in turn."""
-    wrong = [i for i, right in enumerate(run.is_right) if not right][: _SHOWN // 5]
-    by_type: dict[str, list[int]] = {}
-    # Steps of 11 walk through the families, of which a scene gets about ten neighbours.
-    for k in range(len(run.answers)):
-        index = k * 11 % len(run.answers) if len(run.answers) % 11 else k
-        by_type.setdefault(run.categories[index], []).append(index)
-    chosen = list(wrong)
-    depth = 0
-    while len(chosen) < min(_SHOWN, len(run.answers)):
-        turn = [queue[depth] for queue in by_type.values() if depth < len(queue)]
-        chosen += [i for i in turn if i not in chosen]
-        depth += 1
+    """Choose the questions to show: some wrong ones if there are, then the types in turn."""
+    import numpy as np
+
+    shuffled = np.random.default_rng(0).permutation(len(run.answers)).tolist()
+    chosen = [i for i in shuffled if not run.is_right[i]][:_WRONG]
+    queues: dict[str, list[int]] = {}
+    for index in shuffled:
+        queues.setdefault(run.categories[index], []).append(index)
+    for turn in zip_longest(*queues.values()):
+        chosen += [i for i in turn if i is not None and i not in chosen]
     return sorted(chosen[:_SHOWN])
 
 
@@ -206,18 +206,20 @@ def _tell(answer: Answer) -> None:
     print(f"A: {answer.text}")
 
 
-def _summary(run: _Run, rates: Sequence[tuple[str, float, int]], shown: int) -> Any:
-    from pyvqa.cli.common import percent, per_second
+def _summary(run: _Run, rates: Sequence[tuple[str, float, int]], shown: int) -> Summary:
+    from pyvqa.cli.common import per_second, percent
     from pyvqa.view.trace import Summary
 
     total = len(run.answers)
     speed = per_second(total, run.execute_seconds).removesuffix(" a second")
+    wrong = total - sum(run.is_right)
+    among = f", {min(wrong, _WRONG)} of the {wrong} wrong ones among them" if wrong else ""
     return Summary(
         title="Questions answered step by step",
         lead=(
-            f"A network turns each question into a program; running it on the scene gives the answer. "
-            f"{total:,} questions were asked about {len(run.scenes):,} invented scenes; {shown} are "
-            "shown here, wrong ones first among them. Step through a program to see what it looks at."
+            "A network turns each question into a program; running it on the scene gives the "
+            f"answer. {total:,} questions were asked about {len(run.scenes):,} invented scenes; "
+            f"{shown} are shown{among}. Step through a program to see what it looks at."
         ),
         figures=(
             ("answered right", percent(sum(run.is_right) / total)),

@@ -1,6 +1,7 @@
 """Write the built-in world in an official layout: random scenes and what can be asked about them.
 
-The same command continues an interrupted run. Equal settings give equal files."""
+The same command continues an interrupted run. Equal settings give equal files, for any number of
+workers and, under torchrun, processes."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   pyvqa synth clevr --no-images --out data/world --scenes 1000 --split val --seed 7
   pyvqa synth clevr --no-images --out data/world --scenes 70000 --split train --workers 2
+  torchrun --nproc-per-node 4 -m pyvqa.cli.synth clevr --no-images --out data/world --scenes 70000
   pyvqa synth clevr-ref --no-images --out data/world --scenes 1000 --split val
   pyvqa synth clevr --no-images --out data/official --scenes 100 --templates CLEVR_1.0_templates
 
@@ -70,26 +72,33 @@ def main(args: Namespace) -> int:
     )
     templates = read_templates(args.templates, LAYOUTS[args.format].language)
     dataset = Dataset(args.out, settings, templates)
-    if dataset.is_complete():
+    complete = dataset.is_complete()
+    first = complete or _make(dataset, args.workers)
+    if complete:
         print("complete already: these files were made with the same settings")
-    else:
-        _make(dataset, args.workers)
-    _print_report(dataset)
+    if first:
+        _print_report(dataset)
     return 0
 
 
-def _make(dataset: Dataset, workers: int) -> None:
+def _make(dataset: Dataset, workers: int) -> bool:
+    """Make this process's share; say whether it is the one that published the files."""
     import sys
 
     from tqdm import tqdm
 
-    with tqdm(
-        total=dataset.settings.scenes,
-        unit=" scenes",
-        file=sys.stderr,
-        disable=not sys.stderr.isatty(),
-    ) as bar:
-        dataset.make(workers, bar.update)
+    from pyvqa.train.distributed import join
+    from pyvqa.train.settings import TrainConfig
+
+    total = dataset.settings.scenes
+    with join(TrainConfig(device="cpu")) as job:
+        quiet = job.rank > 0 or not sys.stderr.isatty()
+        with tqdm(total=total, unit=" scenes", file=sys.stderr, disable=quiet) as bar:
+            dataset.make_blocks(workers, bar.update, rank=job.rank, ranks=job.ranks)
+        job.wait()
+        if job.rank == 0:
+            dataset.publish()
+        return job.rank == 0
 
 
 def _print_report(dataset: Dataset) -> None:
@@ -101,3 +110,11 @@ def _print_report(dataset: Dataset) -> None:
         print(path)
     if dataset.settings.format == "clevr-ref":
         print("left out without pictures: obj_mask, obj_bbox and expressions with filter_visible")
+
+
+if __name__ == "__main__":  # For `torchrun -m pyvqa.cli.synth`.
+    import sys
+
+    from pyvqa.cli.main import run_command
+
+    raise SystemExit(run_command("synth", sys.argv[1:], "pyvqa synth"))

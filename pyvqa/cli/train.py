@@ -10,6 +10,17 @@ from typing import Any
 
 from pyvqa.errors import ConfigError, DataError
 
+EXAMPLES = """examples:
+  pyvqa train ns-vqa/parser-pretrain --out runs/parser data.questions=train.h5
+  pyvqa train ns-vqa/parser-pretrain --out runs/parser --optim.lr 1e-4 train.steps=20000
+  pyvqa train runs/parser/config.yaml --out runs/again          repeat a run exactly
+  torchrun --nproc-per-node 4 -m pyvqa.cli.train murel/vqa2 --out runs/murel
+
+A run that was stopped, by Ctrl-C or by anything else, goes on with the command it was begun with
+and ends as if it had never stopped. Ctrl-C finishes the step and saves; a second one stops at once.
+Settings under train. that only say how a run is carried out (workers, device, checkpoint_every,
+keep, max_minutes, ...) may differ then."""
+
 # Seconds between two drawings of `view.html` while a run goes on.
 _DRAW_EVERY = 60.0
 
@@ -21,7 +32,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         "overrides", nargs="*", metavar="key=value", help="e.g. optim.lr=1e-4 train.epochs=3"
     )
     parser.add_argument(
-        "--out", type=Path, required=True, help="run folder; an interrupted run there is continued"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="RUN",
+        help="run folder; an interrupted run there is continued",
     )
     _accept_overrides_anywhere(parser)
 
@@ -44,6 +59,8 @@ def main(args: Namespace) -> int:
         )
     stage = resolve_stage(name, STAGES)
     config = load_config(args.config, args.overrides, stage.config_type)
+    if config.stage != name:
+        raise ConfigError("stage cannot be overridden; name a config of that stage instead")
     with join(config.train) as ranks:
         run = Run.open(args.out, config, writer=ranks.rank == 0)
         try:
@@ -120,3 +137,9 @@ def _draw(run: Any) -> None:
         write_text(run.folder / "view.html", curves_page([run.folder]))
     except DataError as error:
         logger.warning("no view.html: %s", error)
+
+
+if __name__ == "__main__":  # For `torchrun -m pyvqa.cli.train`.
+    from pyvqa.cli.main import train
+
+    raise SystemExit(train())

@@ -148,7 +148,7 @@ class ClevrQuestions:
                 row = int(np.argmax(rows.reshape(len(rows), -1).max(1)))
                 raise DataError(
                     f"{where}: {name}, row {row}: number {int(rows.max())} is not in the "
-                    f"vocabulary of {len(table)} tokens; use the vocabulary that the file was made with"
+                    f"vocabulary of {len(table)} tokens; use the one that the file was made with"
                 )
 
 

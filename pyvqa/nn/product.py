@@ -10,29 +10,55 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.nn import functional as F
 
 _NAMES = ("_linear_pointwise", "_reorder_linear_weight")
 _HAS_ONEDNN: bool = torch.backends.mkldnn.is_available() and all(  # type: ignore[no-untyped-call]
     hasattr(torch.ops.mkldnn, name) for name in _NAMES
 )
+# Multiplications below which oneDNN gains nothing, and below which it is not worth making a kernel
+# that will be used once: it compiles one for every new shape, in about a millisecond.
+_SMALL, _ONCE = 1 << 22, 1 << 28
 
 
-def _uses_onednn(a: Tensor) -> bool:
-    return _HAS_ONEDNN and a.device.type == "cpu" and a.dtype == torch.float32 and a.numel() > 0
+def _on_cpu(a: Tensor, dtype: torch.dtype) -> bool:
+    return _HAS_ONEDNN and a.device.type == "cpu" and a.dtype == dtype
+
+
+def _rounded(rows: int) -> int:
+    """Round a number of rows up, so that batches of all sizes share few kernels."""
+    step = 8 if rows <= 64 else 32 if rows <= 512 else 128
+    return -(-rows // step) * step
+
+
+def _gains(rows: int, columns: int, inner: int) -> bool:
+    least = _SMALL if inner % 32 == 0 else _ONCE
+    return rows * columns * inner >= least
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
-    """Multiply a [M, K] by the transpose of b [N, K] -> [M, N]; not differentiable."""
-    if _uses_onednn(a) and (b.is_mkldnn or b.numel() > 0):
+    """Multiply a [M, K] by the transpose of b [N, K] -> [M, N]; not differentiable.
+
+    `b` may have gone through `prepare`.
+    """
+    rows, inner = a.shape
+    single = b.is_mkldnn or (_on_cpu(a, torch.float32) and _gains(rows, b.shape[0], inner))
+    if not single and not _on_cpu(a, torch.bfloat16):
+        return torch.mm(a, b.t())
+    missing = _rounded(rows) - rows
+    if missing:
+        a = F.pad(a, (0, 0, 0, missing))
+    if single:
         result: Tensor = torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")
-        return result
-    return torch.mm(a, b.t())
+    else:
+        result = torch.mm(a, b.t())
+    return result[:rows] if missing else result
 
 
 def prepare(b: Tensor, rows: int) -> Tensor:
-    """Bring b [N, K] into the form `product` likes best for repeated use with [rows, K]."""
-    if _uses_onednn(b) and rows > 0:
-        result: Tensor = torch.ops.mkldnn._reorder_linear_weight(b.contiguous(), rows)
+    """Bring b [N, K] into the form `product` likes best for repeated use with up to [rows, K]."""
+    if _on_cpu(b, torch.float32) and _gains(rows, b.shape[0], b.shape[1]):
+        result: Tensor = torch.ops.mkldnn._reorder_linear_weight(b.contiguous(), _rounded(rows))
         return result
     return b.contiguous()
 

@@ -182,6 +182,8 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
             f"train.device is {name!r} but torch sees {count} CUDA devices, not number {index}; "
             "use train.device=cpu, or start fewer ranks"
         )
+    # Seeding reaches a device from the first step only if it is set up before.
+    torch.cuda.init()  # type: ignore[no-untyped-call]
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
 

@@ -19,7 +19,7 @@ from pyvqa.train.stage import State
 # Updates left out one after another before `nonfinite=skip` gives up.
 _MOST_SKIPPED = 100
 # On a GPU, so many updates may be under way before the host looks at their numbers.
-_LAG = 32
+_LAG = 8
 
 
 @dataclass
@@ -69,10 +69,8 @@ class Guard:
             TrainingError: a number is not finite and `train.nonfinite` says to stop.
         """
         self._pending.append(update)
-        on_cpu = update.metrics["loss"].device.type == "cpu"
-        if on_cpu or self._train.nonfinite == "skip" or len(self._pending) >= _LAG:
-            return self.settle()
-        return True
+        must_know = self._train.nonfinite == "skip" or _is_at_hand(update)
+        return self.settle() if must_know or len(self._pending) >= _LAG else True
 
     def settle(self) -> bool:
         """Read all numbers still under way; tell whether they are finite.
@@ -123,6 +121,11 @@ class Guard:
                 f"{text}; lower optim.lr, set optim.clip_norm, or allow train.nonfinite=skip"
             )
         logger.warning("%s; update left out", text)
+
+
+def _is_at_hand(update: Update) -> bool:
+    """Tell whether reading the numbers would not wait for a device."""
+    return update.metrics["loss"].device.type == "cpu"
 
 
 def first_nonfinite(batch: Any, state: State, metrics: Mapping[str, Tensor]) -> str:

@@ -97,7 +97,9 @@ class _Loop:
         self.after_checkpoint = after_checkpoint
         self.started = time.monotonic()
         if self.train.best and stage.validate is None:
-            raise ConfigError(f"train.best is {self.train.best!r}, but {stage.name} validates not")
+            raise ConfigError(
+                f"train.best is {self.train.best!r}, but {stage.name} has no validation; clear it"
+            )
         seed_everything(self.train.seed, _BUILD)
         self.source = stage.source(config)
         self.epoch_length = len(self.source)
@@ -109,8 +111,10 @@ class _Loop:
             )
         self.state = stage.build(config, self.source)
         self.state.to(ranks.device)
-        self.parameters = [p for network in self.state.networks.values()
-                           for p in network.parameters() if p.requires_grad]  # fmt: skip
+        # By identity: two networks may share a layer.
+        networks = self.state.networks.values()
+        every = {id(p): p for network in networks for p in network.parameters()}
+        self.parameters = list(every.values())
         self.ledger = Ledger()
         self.step = self._restore()
         self.is_saved = self.step > 0
@@ -148,8 +152,10 @@ class _Loop:
         norms = {}
         for name, optimiser in self.state.optimisers.items():
             apply_schedule(optimiser, self.state.schedules.get(name), self.step)
-        for network in self.state.networks.values():
-            network.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
+        # A bad batch has spoilt running statistics by the time it is noticed.
+        kept = [b.clone() for b in self._buffers()] if self.train.nonfinite == "skip" else []
         batch, metrics = self._backward(batches)
         for name, optimiser in self.state.optimisers.items():
             norm = clip_gradients(optimiser)
@@ -160,10 +166,13 @@ class _Loop:
                 optimiser.step()
             if self.stage.after_step is not None:
                 self.stage.after_step(self.state, metrics)
+        else:
+            for buffer, before in zip(self._buffers(), kept, strict=True):
+                buffer.copy_(before)
         # The running statistics that get saved are rank 0's; going on with others would not be
         # what a continued run does.
-        for network in self.state.networks.values():
-            self.ranks.broadcast_(network.buffers())
+        if self.ranks.ranks > 1:
+            self.ranks.broadcast_(self._buffers())
         self.step += 1
         self.is_saved = False
 
@@ -198,8 +207,9 @@ class _Loop:
         part = self.ranks.rank * self.train.accumulate + micro
         seed_everything(self.train.seed, _STEP, self.step, part)
         with self._autocast():
-            metrics = dict(self.stage.step(self.state, batch))
-        weight = torch.as_tensor(metrics.pop("weight", 1.0))
+            values = self.stage.step(self.state, batch)
+        metrics = {name: torch.as_tensor(value) for name, value in values.items()}
+        weight = metrics.pop("weight", torch.ones(()))
         # Only a weight that the host has at hand anyway is looked at.
         is_empty = weight.device.type == "cpu" and float(weight) == 0.0
         return batch, metrics, None if is_empty else weight.to(self.ranks.device)
@@ -303,8 +313,7 @@ class _Loop:
                 checkpoint.prune(found, self.train.keep)  # A kill may have come in between.
                 logger.info("continuing %s at step %d of %d", self.run.folder, step, self.total)
         self.run.start_log(offset)
-        for network in self.state.networks.values():
-            self.ranks.broadcast_([*network.parameters(), *network.buffers()])
+        self.ranks.broadcast_([*self.parameters, *self._buffers()])
         return step
 
     def _export_model(self) -> None:
@@ -315,6 +324,9 @@ class _Loop:
         if self.stage.export is not None and self.run.writer:
             with atomic_folder(self.run.folder / name) as folder:
                 self.stage.export(self.state, self.config, folder)
+
+    def _buffers(self) -> list[Tensor]:
+        return [b for network in self.state.networks.values() for b in network.buffers()]
 
     def _autocast(self) -> torch.autocast:
         half = self.train.precision == "bfloat16"

@@ -8,6 +8,7 @@ Sources use these three to turn an epoch and an index into the items of one shar
 
 from __future__ import annotations
 
+import hashlib
 import random
 from functools import lru_cache
 
@@ -40,14 +41,17 @@ def share(batch: NDArray[np.int64], rank: int, ranks: int) -> NDArray[np.int64]:
 
 
 def mix(*numbers: int) -> int:
-    """Hash non-negative integers into one 64-bit seed; near inputs give unrelated seeds."""
-    low, high = np.random.SeedSequence(numbers).generate_state(2, np.uint32)
-    return int(low) | int(high) << 32
+    """Hash integers into one 64-bit seed; near inputs give unrelated seeds."""
+    text = ",".join(str(int(number)) for number in numbers)
+    return int.from_bytes(hashlib.blake2b(text.encode("ascii"), digest_size=8).digest(), "little")
 
 
 def seed_everything(*numbers: int) -> None:
     """Seed torch (all devices), NumPy's and Python's global generators from a tuple of numbers."""
     seed = mix(*numbers)
-    torch.manual_seed(seed)
+    # torch.manual_seed would note down a stack trace for each kind of device not in use.
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(seed)
     np.random.seed(seed & 0xFFFFFFFF)
     random.seed(seed)

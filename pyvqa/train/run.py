@@ -81,6 +81,7 @@ class Run:
             line = json.dumps({"kind": kind, "step": step, "epoch": epoch, **finite})
             with explain_write(self.folder / "log.jsonl"):
                 self._log.write(line.encode("utf-8") + b"\n")
+                self._log.flush()
 
     def log_time(self, step: int, values: Mapping[str, float | str]) -> None:
         """Append one line to `timing.jsonl`."""

@@ -9,6 +9,8 @@ from typing import Any
 from pyvqa.evidence import Answer, to_json
 from pyvqa.view.page import asset, page
 
+SCRIPTS = ("draw.js", "canvas.js", "trace.js")  # one script, in this order
+
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
@@ -48,4 +50,9 @@ def trace_page(answers: Sequence[Answer], summary: Summary) -> str:
         "canvases": canvases,
         "answers": entries,
     }
-    return page(summary.title, style=asset("trace.css"), script=asset("trace.js"), data=data)
+    return page(summary.title, style=asset("trace.css"), script=trace_script(), data=data)
+
+
+def trace_script() -> str:
+    """Join the scripts of a trace page into one that leaves no global names."""
+    return "\n".join(["(() => {", *(asset(name) for name in SCRIPTS), "})();"])

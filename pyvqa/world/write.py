@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pyvqa.errors import ConfigError, DataError
-from pyvqa.files import atomic_folder, atomic_write, clean_leftovers, read_json, write_json
+from pyvqa.files import atomic_folder, atomic_write, read_json, write_json
 from pyvqa.programs.scenes import from_table
 from pyvqa.world.balance import Balance
 from pyvqa.world.questions import (
@@ -36,6 +36,13 @@ from pyvqa.world.scenes import (
 )
 from pyvqa.world.template_files import Templates
 from pyvqa.world.verify import wrong_answers
+
+Progress = Callable[[int], None]
+
+
+def _silent(scenes: int) -> None:
+    """Report nothing."""
+
 
 FORMAT_VERSION = 1  # of blocks and their content; a change makes old work folders useless
 
@@ -120,21 +127,34 @@ class Dataset:
         folders = self.work.glob("block-*")
         return {int(f.name[6:]) for f in folders if f.name[6:].isdecimal()}
 
-    def make(self, workers: int = 0, progress: Callable[[int], None] = lambda scenes: None) -> None:
-        """Make the missing blocks with `workers` threads (0: in this one) and publish the files.
+    def make(self, workers: int = 0, progress: Progress = _silent) -> None:
+        """Make the missing blocks, then publish the files."""
+        self.make_blocks(workers, progress)
+        self.publish()
 
-        `progress` is told the number of scenes whenever a block is there.
+    def make_blocks(
+        self, workers: int = 0, progress: Progress = _silent, *, rank: int = 0, ranks: int = 1
+    ) -> None:
+        """Make the missing blocks with `workers` threads (0: in this one).
+
+        Of several processes, number `rank` makes every `ranks`-th block. `progress` is told the
+        number of scenes whenever one of its blocks is there.
 
         Raises DataError when the disk is full; the finished blocks stay.
         """
-        self.work.mkdir(parents=True, exist_ok=True)
-        clean_leftovers(self.work)
         done = self.finished()
-        for block in done:
+        mine = range(rank, self.blocks, ranks)
+        for block in mine:
+            if block in done:
+                progress(self._size(block))
+        for block in _each(self._make_block, [b for b in mine if b not in done], workers):
             progress(self._size(block))
-        missing = [block for block in range(self.blocks) if block not in done]
-        for block in _each(self._make_block, missing, workers):
-            progress(self._size(block))
+
+    def publish(self) -> None:
+        """Put the official files and the report together; all blocks must be there."""
+        for path in (self.scenes_path, self.entries_path, self.report_path):
+            for half_written in path.parent.glob(f"{path.name}.tmp-*"):  # by a killed process
+                half_written.unlink()
         self._publish()
         shutil.rmtree(self.work)
 

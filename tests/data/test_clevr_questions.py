@@ -109,7 +109,11 @@ def test_chain_mode_names_the_program_that_is_none(tmp_path):
     chains = read_questions(write(tmp_path, QUESTIONS[:1]))
     vocabulary = build_vocabulary(chains, mode="chain")
     row = encode_questions(chains, vocabulary, mode="chain").programs[0]
-    assert [inverse(vocabulary.functions)[t] for t in row][1:4] == ["scene", "filter_color[red]", "count"]
+    assert [inverse(vocabulary.functions)[t] for t in row][1:4] == [
+        "scene",
+        "filter_color[red]",
+        "count",
+    ]
 
 
 def test_unknown_words_functions_and_answers(tmp_path):
@@ -129,7 +133,9 @@ def test_unknown_words_functions_and_answers(tmp_path):
     with pytest.raises(DataError, match=r"the function 'filter_color\[blue\]' is not in"):
         encode_questions(read_questions(write(tmp_path, [blue])), vocabulary, encode_unknown=True)
     with pytest.raises(DataError, match="the answer '7' is not in"):
-        encode_questions(read_questions(write(tmp_path, [{**QUESTIONS[2], "answer": 7}])), vocabulary)
+        encode_questions(
+            read_questions(write(tmp_path, [{**QUESTIONS[2], "answer": 7}])), vocabulary
+        )
 
 
 def test_missing_parts(tmp_path):
@@ -218,15 +224,30 @@ def replaced(name: str, value: Any) -> Any:
     [
         (replaced("questions", None), "lacks the dataset 'questions'"),
         (replaced("image_idxs", None), "lacks the dataset 'image_idxs'"),
-        (replaced("answers", np.zeros(39, dtype=np.int64)), "answers has 39 rows, questions has 40"),
+        (
+            replaced("answers", np.zeros(39, dtype=np.int64)),
+            "answers has 39 rows, questions has 40",
+        ),
         (replaced("answers", np.zeros(40)), "answers is float64"),
         (replaced("questions", np.zeros(40, dtype=np.int32)), "questions is int32 of shape"),
         (replaced("answers", -np.ones(40, dtype=np.int64)), "answers holds numbers outside"),
-        (replaced("questions", np.zeros((40, 5), dtype=np.int32)), "questions, row 0: does not begin"),
-        (replaced("programs", np.full((40, 5), 7, dtype=np.int32)), "programs, row 0: does not begin"),
-        (replaced("answers", h5py.ExternalLink("other.h5", "x")), "not a dataset stored in this file"),
+        (
+            replaced("questions", np.zeros((40, 5), dtype=np.int32)),
+            "questions, row 0: does not begin",
+        ),
+        (
+            replaced("programs", np.full((40, 5), 7, dtype=np.int32)),
+            "programs, row 0: does not begin",
+        ),
+        (
+            replaced("answers", h5py.ExternalLink("other.h5", "x")),
+            "not a dataset stored in this file",
+        ),
         (replaced("answers", h5py.SoftLink("/image_idxs")), "not a dataset stored in this file"),
-        (lambda file: replaced("answers", None)(file) or file.create_group("answers"), "not a dataset"),
+        (
+            lambda file: replaced("answers", None)(file) or file.create_group("answers"),
+            "not a dataset",
+        ),
     ],
 )
 def test_broken_files_are_explained(tmp_path, change, message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -46,6 +47,30 @@ def test_commands_are_understood(command: list[str]) -> None:
     assert name in cli.available()
     if "--help" not in command:
         cli.command_parser(name, f"pyvqa {name}").parse_args(command[2:])
+
+
+SMALL = {  # what makes the way of the README short enough for a test
+    "synth": ["--scenes", "12"],
+    "train": ["train.steps=3", "train.batch_size=8", "parser.hidden=8", "parser.word_dim=8"],
+    "eval": ["--max-questions", "20"],
+}
+
+
+@pytest.mark.e2e
+def test_the_way_of_the_training_section_can_be_walked(tmp_path: Path) -> None:
+    begin, end = README.index("## Train"), README.index("## Work on it")
+    blocks = re.findall(r"^```\n(.*?)^```", README[begin:end], re.M | re.S)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    walked = [shlex.split(line)[1:] for line in lines]
+    assert [words[0] for words in walked] == ["synth", "prepare", "train", "train", "eval"]
+    for words in walked:
+        arguments = [*words, *SMALL.get(words[0], [])]
+        command = [sys.executable, "-m", "pyvqa.cli.main", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, f"{' '.join(arguments)}\n{done.stdout}{done.stderr}"
+    result = json.loads((tmp_path / "results" / "result.json").read_text())
+    assert 0 <= result["accuracy"] <= 1
+    assert len(json.loads((tmp_path / "results" / "answers.json").read_text())["answers"]) == 20
 
 
 def test_links_lead_somewhere() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,11 +37,12 @@ CUDA_ON_HOST = (f"-I{HOST_CUDA / 'include'}", f"-I{HOST_CUDA}")
 # The flags of cmake/InstructionSets.cmake.
 _AVX2 = ("-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2", "-mpopcnt", "-mlzcnt")
 _AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mprefer-vector-width=512")
-ISA_FLAGS: dict[str, tuple[str, ...]] = {
-    "base": ("-march=x86-64-v2",),
-    "avx2": _AVX2,
-    "avx512": _AVX2 + _AVX512,
-}
+_X86 = platform.machine() in ("x86_64", "AMD64")
+ISA_FLAGS: dict[str, tuple[str, ...]] = (
+    {"base": ("-march=x86-64-v2",), "avx2": _AVX2, "avx512": _AVX2 + _AVX512}
+    if _X86
+    else {"base": ()}
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Unit:
         return ("-x", "c++") if self.source.suffix == ".cu" else ()
 
 
-def kernel_units(source: str, isas: tuple[str, ...] = ("base",)) -> list[Unit]:
+def kernel_units(source: str, isas: Iterable[str] = ("base",)) -> list[Unit]:
     """A CPU kernel file once per instruction set, as the build compiles it."""
     return [
         Unit(
@@ -97,7 +99,7 @@ def compile_unit(unit: Unit, flags: tuple[str, ...] = ()) -> Path:
     Fails the test with the compiler's words if it does not compile.
     """
     command = [compiler(), *COMMON_FLAGS, *flags, *unit.flags, *unit.language()]
-    name = f"{unit.source.stem}-{_digest(command, unit.source)}.o"
+    name = f"{unit.source.stem}-{source_digest(command, unit.source)}.o"
     return made_once(name, lambda made: [*command, "-c", str(unit.source), "-o", str(made)])
 
 
@@ -110,7 +112,10 @@ def build(name: str, units: list[Unit], flags: tuple[str, ...]) -> Path:
 
 
 def made_once(name: str, command: Callable[[Path], list[str]]) -> Path:
-    """Return the file `name` of the cache, made by `command` (which is told where) if it is new."""
+    """Return the file `name` of the cache, made by `command` (which is told where) if it is new.
+
+    What the command said stands beside it in `<name>.log`.
+    """
     target = CACHE / name
     if target.exists():
         return target
@@ -120,6 +125,7 @@ def made_once(name: str, command: Callable[[Path], list[str]]) -> Path:
         done = subprocess.run(command(made), capture_output=True, text=True, check=False)
         if done.returncode != 0:
             pytest.fail(f"{' '.join(done.args)}\n{done.stderr}", pytrace=False)
+        target.with_name(f"{name}.log").write_text(done.stderr)
         made.replace(target)  # whole or not at all, also beside another test process
     return target
 
@@ -139,7 +145,7 @@ def run(
     )
 
 
-def _digest(command: list[str], source: Path) -> str:
+def source_digest(command: list[str], source: Path) -> str:
     version = subprocess.run([command[0], "--version"], capture_output=True, check=True).stdout
     headers = sorted(p for folder in (CSRC, HOST_CUDA, FUZZ) for p in folder.rglob("*.h"))
     parts = [version, " ".join(command).encode(), *(p.read_bytes() for p in [*headers, source])]

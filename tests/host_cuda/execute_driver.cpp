@@ -73,7 +73,7 @@ Input draw(const Case& c, Random& random, int programs) {
   if (c.damaged_scenes) in.offsets[3] = static_cast<int64_t>(random.next() >> 20) - (int64_t{1} << 43);
   in.rows = programs;
   in.length = 27 + random.below(8);
-  const int64_t largest = c.id_bytes == 1 ? 255 : (int64_t{1} << (8 * c.id_bytes - 2)) * 2 - 1;
+  const int64_t largest = c.id_bytes == 1 ? 127 : static_cast<int64_t>(~uint64_t{0} >> (66 - 8 * c.id_bytes));
   in.ids.resize(static_cast<size_t>(in.rows * in.length * c.id_bytes));
   for (int64_t r = 0; r < in.rows; ++r) {
     const Row row = execute_random::program(random, in.table, static_cast<int>(in.length), largest);

@@ -45,7 +45,9 @@ def test_possible_answers(function, answers):
 
 
 def test_programs_are_compared_up_to_the_end():
-    gold = torch.tensor([[1, 4, 9, 2, 0], [1, 4, 9, 2, 0], [1, 5, 9, 2, 0], [1, 4, 9, 9, 2], [0] * 5])
+    gold = torch.tensor(
+        [[1, 4, 9, 2, 0], [1, 4, 9, 2, 0], [1, 5, 9, 2, 0], [1, 4, 9, 9, 2], [0] * 5]
+    )
     rows = torch.tensor([[4, 9, 2, 8], [4, 9, 9, 2], [4, 9, 2, 0], [4, 9, 9, 2], [2, 0, 0, 0]])
     assert program_is_right(rows, gold, 2).tolist() == [True, False, False, True, False]
     assert program_is_right(rows[:, :3], gold, 2).tolist() == [True, False, False, False, False]
@@ -71,7 +73,7 @@ def test_scores():
     assert scores["program_acc"] == 0.75
     assert scores["counts"]["correct_prog"] == 3
     assert scores["errors"] == {"empty_set": 2}
-    # "exist" would be guessed right half the time; the last row has no <END>, so nothing is guessed.
+    # "exist" would be guessed right half the time; the last row has no <END>: no guess.
     assert scores["expected_accuracy_with_guessing"] == pytest.approx(1.5 / 4)
     assert scores["expected_with_guessing"]["exist"] == 0.5
     assert scores["expected_with_guessing"]["compare_num"] == 0.0
@@ -80,7 +82,11 @@ def test_scores():
 
 
 def test_guesses_fit_the_root_and_the_seed():
-    rows = [[SHAPE, SCENE, 2]] * 300 + [[EQUAL, SCENE, 2]] * 300 + [[SHAPE, SCENE, SCENE], [SCENE, 2, 0]]
+    rows = (
+        [[SHAPE, SCENE, 2]] * 300
+        + [[EQUAL, SCENE, 2]] * 300
+        + [[SHAPE, SCENE, SCENE], [SCENE, 2, 0]]
+    )
     tried = predictions(rows, ["error"] * 602)
     texts = guess(tried, NAMES, seed=4)
     assert set(texts[:300]) == {"cube", "cylinder", "sphere"}

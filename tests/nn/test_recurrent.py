@@ -45,6 +45,17 @@ def test_equals_torch(lengths, steps, words, bidirectional, layers, with_state):
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
 
 
+def test_the_path_of_other_devices_gives_the_same():
+    lstm, embedding = make(2, True, 30)
+    packing = pack_lengths(torch.tensor([4, 9, 2]), 9)
+    tokens = packing.pack(torch.randint(30, (3, 9)))
+    outputs, state = lstm(embedding, tokens, packing)
+    expected, expected_state = lstm._forward_torch(embedding, tokens, packing, None)
+    torch.testing.assert_close(outputs, expected, rtol=1e-12, atol=1e-12)
+    for ours, theirs in zip(state, expected_state, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
 def test_float32_and_bfloat16_follow_float64():
     lstm, embedding = make(2, True, 30)
     packing = pack_lengths(torch.randint(1, 12, (9,)), 12)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from host_cuda.compiling import (
     FUZZ,
+    ISA_FLAGS,
     RELEASE,
     SANITIZED,
     Unit,
@@ -39,5 +40,5 @@ def test_sanitizers_have_nothing_to_report(seed: str) -> None:
 
 @pytest.mark.fuzz
 def test_instruction_sets_agree() -> None:
-    units = [Unit(HARNESS), *kernel_units(KERNEL, ("base", "avx2", "avx512"))]
+    units = [Unit(HARNESS), *kernel_units(KERNEL, ISA_FLAGS)]
     _check(build("execute_fuzz", units, RELEASE), "200000", "3")

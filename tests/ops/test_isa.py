@@ -10,6 +10,7 @@ import pytest
 from host_cuda.compiling import (
     CSRC,
     FAST,
+    ISA_FLAGS,
     RELEASE,
     ROOT,
     Unit,
@@ -37,7 +38,7 @@ def test_there_are_kernels_to_look_at() -> None:
 
 
 @pytest.mark.parametrize("flags", [("-O0",), RELEASE], ids=["debug", "release"])
-@pytest.mark.parametrize("isa", RANK)
+@pytest.mark.parametrize("isa", ISA_FLAGS)
 @pytest.mark.parametrize("source", kernel_sources())
 def test_isa_objects_share_no_symbols(source: str, isa: str, flags: tuple[str, ...]) -> None:
     """A weak symbol with AVX-512 code could become the copy that the whole library uses."""

@@ -55,8 +55,17 @@ def test_empty_programs() -> None:
 
 @pytest.mark.parametrize(
     ("name", "inputs"),
-    [("scene", 0), ("unique", 1), ("equal_color", 2), ("union", 2), ("greater_than", 2)]
-    + [("filter_size[large]", 1), ("<NULL>", 1), ("less_than", 2), ("exist", 1)],
+    [
+        ("scene", 0),
+        ("unique", 1),
+        ("exist", 1),
+        ("filter_size[large]", 1),
+        ("<NULL>", 1),
+        ("equal_color", 2),
+        ("union", 2),
+        ("less_than", 2),
+        ("greater_than", 2),
+    ],
 )
 def test_num_inputs(name: str, inputs: int) -> None:
     assert linear.num_inputs(name) == inputs

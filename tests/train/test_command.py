@@ -81,4 +81,6 @@ def test_unknown_stage_and_missing_stage(tmp_path: Path) -> None:
     path.write_text("train: {steps: 3}\n")
     with pytest.raises(ConfigError, match="stage is required"):
         command.main(_parse(str(path), "--out", str(tmp_path / "run")))
+    with pytest.raises(ConfigError, match="stage cannot be overridden"):
+        command.main(_parse(CONFIG, "stage=murel/vqa2", "--out", str(tmp_path / "run")))
     assert not (tmp_path / "run").exists()

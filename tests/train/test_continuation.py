@@ -108,9 +108,10 @@ def test_signal_pauses_and_the_same_command_continues(
     pid = runner.start(tmp_path / "run", *overrides, step_seconds=0.05)
     runner.wait_until_step(pid, tmp_path / "run", 12)
     started = time.monotonic()
-    os.kill(pid, number)
+    # As Ctrl-C does and schedulers do: the workers get it too.
+    os.killpg(pid, number)
     assert runner.wait(pid) == code
-    assert time.monotonic() - started < 8
+    assert time.monotonic() - started < 10
     last = (tmp_path / "run" / "checkpoints" / "last").read_text()
     assert 0 < int(last) < 40
     assert not list((tmp_path / "run").rglob("*.tmp-*"))
@@ -131,7 +132,7 @@ def test_signal_during_validation_does_not_wait_for_it(
     started = time.monotonic()
     os.kill(pid, signal.SIGTERM)
     assert runner.wait(pid) == 143
-    assert time.monotonic() - started < 8
+    assert time.monotonic() - started < 10
     # The update before it is saved, the validation is made up for.
     assert int((tmp_path / "run" / "checkpoints" / "last").read_text()) == 10
     assert runner.train(tmp_path / "run") == 0
@@ -139,7 +140,7 @@ def test_signal_during_validation_does_not_wait_for_it(
 
 
 def test_second_signal_stops_at_once(runner: Runner, tmp_path: Path) -> None:
-    pid = runner.start(tmp_path / "run", step_seconds=2.0)
+    pid = runner.start(tmp_path / "run", step_seconds=60.0, slow_from=3)
     runner.wait_until_step(pid, tmp_path / "run", 3)
     started = time.monotonic()
     os.kill(pid, signal.SIGTERM)
@@ -147,7 +148,7 @@ def test_second_signal_stops_at_once(runner: Runner, tmp_path: Path) -> None:
     assert not runner.has_ended(pid)
     os.kill(pid, signal.SIGTERM)
     assert runner.wait(pid) == -signal.SIGTERM
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 10
 
 
 def test_full_disk_is_one_line_and_costs_nothing(

@@ -76,17 +76,26 @@ def make_batch(ids: Tensor, poison: int = -1) -> TinyBatch:
 
 
 class Classifier(nn.Module):
-    """Two layers with dropout and batch normalisation (buffers): [B, 4] -> [B, 2] logits."""
+    """Two layers with dropout: [B, 4] -> [B, 2] logits.
+
+    With `normalise`, batch normalisation and a running mean that shifts the inputs: buffers, which
+    a continued run needs as much as the weights.
+    """
 
     def __init__(self, width: int, dropout: float, *, normalise: bool) -> None:
         super().__init__()
         norm = nn.BatchNorm1d(width) if normalise else nn.Identity()
+        self.average: Tensor
+        self.register_buffer("average", torch.zeros(4))
+        self.normalise = normalise
         self.layers = nn.Sequential(
             nn.Linear(4, width), norm, nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, 2)
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
-        logits: Tensor = self.layers(inputs)
+        if self.normalise and self.training:
+            self.average.lerp_(inputs.mean(0), 0.1)
+        logits: Tensor = self.layers(inputs - self.average)
         return logits
 
 

@@ -103,7 +103,7 @@ def test_random_templates(tmp_path: Path) -> None:
     names = [(i, f"{i}.png") for i in range(len(world))]
     refused = asked = 0
     settings = GeneratorSettings(max_visits=2000)
-    for _ in range(1500):
+    for _ in range(800):
         templates = folder(tmp_path, random_template(draw))
         try:
             generator = QuestionGenerator(templates, settings)
@@ -115,8 +115,8 @@ def test_random_templates(tmp_path: Path) -> None:
             scene = records[record["image_index"]]
             assert engine.answer(record["program"], scene) == record["answer"]
             asked += 1
-    assert refused > 100
-    assert asked > 1000
+    assert refused > 30
+    assert asked > 500
 
 
 def test_a_result_used_over_and_over_is_refused(tmp_path: Path) -> None:

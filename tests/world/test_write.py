@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -19,17 +18,20 @@ from pyvqa import files
 from pyvqa.cli.main import main
 from pyvqa.errors import ConfigError, DataError
 from pyvqa.programs.scenes import read_scenes
+from pyvqa.world.questions import GeneratorSettings
 from pyvqa.world.template_files import read_templates
 from pyvqa.world.write import LAYOUTS, Dataset, DatasetSettings
 
 from . import engine
 from .making import folder, node, template
 
-SCENES = 600  # three blocks, the last one short
+SCENES = 100  # three small blocks, the last one short
+COMMAND_SCENES = 300  # two blocks of the command's size
 
 
 def settings(form: str = "clevr", **changes: Any) -> DatasetSettings:
-    return DatasetSettings(**({"format": form, "split": "val", "scenes": SCENES} | changes))
+    given = {"format": form, "split": "val", "scenes": SCENES}
+    return DatasetSettings(**(given | {"questions": GeneratorSettings(block=40)} | changes))
 
 
 def dataset(out: Path, form: str = "clevr", **changes: Any) -> Dataset:
@@ -47,6 +49,14 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("reference")
     for form in LAYOUTS:
         dataset(out, form).make()
+    return out
+
+
+@pytest.fixture(scope="module")
+def command_reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("command_reference")
+    for form in LAYOUTS:
+        dataset(out, form, scenes=COMMAND_SCENES, questions=GeneratorSettings()).make()
     return out
 
 
@@ -116,7 +126,7 @@ def test_workers_change_nothing(reference: Path, tmp_path: Path, form: str, work
     made = dataset(tmp_path, form)
     told: list[int] = []
     made.make(workers, told.append)
-    assert sorted(told) == [100, 250, 250]
+    assert sorted(told) == [20, 40, 40]
     expected = content(reference)
     assert all(expected[name] == found for name, found in content(tmp_path).items())
     assert len(content(tmp_path)) == 3
@@ -152,36 +162,45 @@ def test_an_interrupted_run_is_continued(reference: Path, tmp_path: Path) -> Non
     assert all(expected[name] == found for name, found in content(tmp_path).items())
 
 
-def test_killed_at_any_moment_the_same_command_ends_in_the_same_files(
-    reference: Path, tmp_path: Path
+def test_killed_the_same_command_ends_in_the_same_files(
+    command_reference: Path, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "pyvqa.cli.main", "synth", "clevr", "--no-images"]
-    command += ["--out", str(tmp_path), "--scenes", str(SCENES), "--workers", "1"]
-    draw = random.Random(5)
+    command += ["--out", str(tmp_path), "--scenes", str(COMMAND_SCENES), "--workers", "1"]
+    moments = [tmp_path / ".synth-clevr_val" / "block-0", tmp_path / "scenes"]
     killed = 0
-    for _ in range(4):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        deadline = time.monotonic() + 60
-        work = tmp_path / ".synth-clevr_val"
-        # wait until it is at work, then a random moment more
-        while process.poll() is None and time.monotonic() < deadline and not work.exists():
-            time.sleep(0.01)
-        time.sleep(draw.uniform(0, 1.0))
+    for moment in moments:  # a block is there; the files are being put together
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not moment.exists():
+            time.sleep(0.002)
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
             killed += 1
-        process.communicate()
+        process.wait()
     assert killed > 0
     finished = subprocess.run(command, capture_output=True, check=False, text=True)
     assert finished.returncode == 0, finished.stderr
-    expected = content(reference)
+    expected = content(command_reference)
     found = content(tmp_path)
     assert len(found) == 3
     assert all(expected[name] == data for name, data in found.items())
 
 
+@pytest.mark.slow
+def test_processes_share_the_work(command_reference: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", "-m", "pyvqa.cli.synth", "clevr", "--no-images"]
+    command += ["--out", str(tmp_path), "--scenes", str(COMMAND_SCENES)]
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("zero_hop.json") == 1
+    expected = content(command_reference)
+    assert len(content(tmp_path)) == 3
+    assert all(expected[name] == data for name, data in content(tmp_path).items())
+
+
 def test_more_scenes_begin_like_fewer(reference: Path, tmp_path: Path) -> None:
-    dataset(tmp_path, scenes=250).make()
+    dataset(tmp_path, scenes=80).make()
     small = json.loads((tmp_path / "questions/CLEVR_val_questions.json").read_text())["questions"]
     large = json.loads((reference / "questions/CLEVR_val_questions.json").read_text())["questions"]
     assert large[: len(small)] == small
@@ -257,14 +276,16 @@ def run(*arguments: str) -> int:
     return main(["synth", *arguments])
 
 
-def test_the_command(reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ("clevr-ref", "--no-images", "--out", str(tmp_path), "--scenes", str(SCENES))
+def test_the_command(
+    command_reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("clevr-ref", "--no-images", "--out", str(tmp_path), "--scenes", "300")
     assert run(*arguments) == 0
     printed = capsys.readouterr().out
     assert "zero_hop.json" in printed
     assert "left out without pictures: obj_mask, obj_bbox" in printed
     name = "refexps/clevr_ref+_val_refexps.json"
-    assert (tmp_path / name).read_bytes() == (reference / name).read_bytes()
+    assert (tmp_path / name).read_bytes() == (command_reference / name).read_bytes()
     assert run(*arguments) == 0
     assert "complete already" in capsys.readouterr().out
 

@@ -55,7 +55,8 @@ class NsVqa:
 
     def parse(self, question: str, *, grammar: bool = False) -> list[str]:
         """Parse one question into function strings in prefix order."""
-        return token_names(self.write_programs([question], grammar=grammar), self.functions)[0]
+        typed = as_known(question, self.vocabulary.words)
+        return token_names(self.write_programs([typed], grammar=grammar), self.functions)[0]
 
     def answer(
         self,
@@ -67,6 +68,21 @@ class NsVqa:
     ) -> Answer:
         """Answer a question about a scene; see `answer_question`."""
         return answer_question(self, scene, question, row=row, grammar=grammar)
+
+
+def as_known(question: str, words: Mapping[str, int]) -> str:
+    """Respell what a user typed in known words, where only spaces or capitals are in the way."""
+    for mark in ";,":
+        question = question.replace(mark, f"{mark} ")
+    for mark in "?.!":
+        question = question.replace(mark, " ")
+    text = " ".join(_known(chunk, words) for chunk in question.split())
+    return text.replace(" ;", ";").replace(" ,", ",")
+
+
+def _known(chunk: str, words: Mapping[str, int]) -> str:
+    word = chunk.rstrip(";,")
+    return chunk.lower() if word not in words and word.lower() in words else chunk
 
 
 def scene_from_json(scene: Mapping[str, Any]) -> Scenes:
@@ -94,17 +110,18 @@ def answer_question(
     scenes = scene if isinstance(scene, Scenes) else scene_from_json(scene)
     if not 0 <= row < len(scenes):
         raise DataError(f"scene {row} is asked about, but there are {len(scenes)} scenes")
-    programs = model.write_programs([question], grammar=grammar)
+    typed = as_known(question, model.vocabulary.words)
+    programs = model.write_programs([typed], grammar=grammar)
     tokens = token_names(programs, model.functions)[0]
     executor = Executor.of(scenes, model.vocabulary)
     at = torch.tensor([row])
     trace = execute_trace(programs, executor.table, at, scenes.packed)
     steps = explain(prefix_outcomes(_shown(programs, model.functions), trace, 0), scenes, row)
-    unknown = _unknown_words(question, model.vocabulary)
+    unknown = _unknown_words(typed, model.vocabulary)
     return Answer(
         text=executor.run(programs, at).texts[0],
         question=question,
-        score=_probability(model, question, programs),
+        score=_probability(model, typed, programs),
         category=(question_type(tokens[0]) or "") if tokens else "",
         canvas=plan(scenes, row),
         steps=steps,

@@ -34,6 +34,7 @@ def build_parser(config: ParserConfig, words: int, functions: int) -> QuestionPa
         variable_lengths=config.variable_lengths,
         mask_padding=config.mask_padding,
         max_steps=config.max_steps,
+        dropout=config.dropout,
     )
     if vectors is not None:
         with torch.no_grad():

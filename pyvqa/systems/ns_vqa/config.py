@@ -23,6 +23,8 @@ class ParserConfig:
     variable_lengths: bool = True  # false: the encoder also runs over the padding
     mask_padding: bool = True  # false: the original's attention over padding (model/parser.py)
     max_steps: int = setting(27, minimum=1)  # longest program written, <END> included
+    # Share of silenced units behind encoder, hand-over, decoder and attention; imitation only.
+    dropout: float = setting(0.0, minimum=0.0, below=1.0)
     word_vectors: str | None = None  # .npy [words, D]; sets word_dim to D
     freeze_words: bool = False
 
@@ -65,6 +67,9 @@ class RewardConfig:
     # Weight of the negative entropy of each step. In batch_mean summed, else a mean over programs.
     entropy: float = setting(0.0, minimum=0.0)
     grammar: bool = False  # draw well-typed programs only
+    # Divide a question's advantages by their standard deviation, so that the few programs that are
+    # right for a hard question count as much as the few that are wrong for an easy one.
+    normalise: bool = False
 
 
 @dataclass(kw_only=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from pyvqa.systems.ns_vqa.config import RewardConfig
 from pyvqa.systems.ns_vqa.data import Batch
 from pyvqa.systems.ns_vqa.grammar import Grammar
-from pyvqa.systems.ns_vqa.model.decode import sample
+from pyvqa.systems.ns_vqa.model.decode import Drawn, sample, sample_distinct
 from pyvqa.systems.ns_vqa.model.loss import reinforce_loss
 from pyvqa.systems.ns_vqa.model.parser import QuestionParser
 from pyvqa.systems.ns_vqa.reasoning import Executor
@@ -56,71 +56,76 @@ def per_sample_loss(
 ) -> dict[str, Tensor]:
     """Reward each of K programs a question by its own answer; the loss is a mean over programs.
 
-    Programs are drawn without gradients. Without an entropy term, those that carry no signal (all
-    of a question's programs earned the same) are left out of the pass with gradients, and equal
-    programs of a question go through it once.
+    Programs are drawn without gradients. On a CPU a question's equal programs go through the pass
+    with gradients once; without an entropy term, questions whose programs all earned the same are
+    left out of it, since they carry no signal.
     """
     samples, lengths = settings.samples, torch.tensor(batch.lengths)
-    everything = bool(settings.entropy) or batch.questions.device.type != "cpu"
+    on_cpu = batch.questions.device.type == "cpu"
+    everything = bool(settings.entropy) or not on_cpu
     with torch.set_grad_enabled(everything):
         memory = parser.encode(batch.questions, lengths)
-    programs = sample(parser, memory, samples, grammar=grammar)
-    scenes, gold = (x.repeat_interleave(samples) for x in (batch.scenes, batch.answers))
-    rewards = executor.rewards(programs, scenes, gold).view(-1, samples)
-    advantage = compare(rewards, baseline) / rewards.numel()
-    owner: Tensor | None = None
-    if everything:
-        advantage = advantage.flatten()
+    if on_cpu:
+        drawn = sample_distinct(parser, memory, samples, grammar=grammar)
     else:
-        kept = (advantage != 0).any(1)
+        drawn = _apart(sample(parser, memory, samples, grammar=grammar), samples)
+    programs, owner, copies = drawn
+    rewards = executor.rewards(programs, batch.scenes[owner], batch.answers[owner])
+    success = torch.zeros_like(lengths, dtype=torch.float32, device=rewards.device)
+    success.index_add_(0, owner, rewards * copies / samples)
+    total = success.shape[0] * samples
+    weight = compare(rewards, success[owner], samples, baseline, settings) * copies / total
+    undecided = (success > 0) & (success < 1)
+    if not everything:
+        kept = undecided if samples > 1 else torch.ones_like(undecided)
         kept[0] = True  # something must be left to make a loss of
-        programs = torch.unflatten(programs, 0, (-1, samples))[kept]
-        programs, owner, advantage = merge_equal(programs, advantage[kept])
+        of_kept = kept[owner]
+        programs, weight, copies = programs[of_kept], weight[of_kept], copies[of_kept]
+        owner = (kept.cumsum(0) - 1)[owner[of_kept]]
         words = lengths[kept]
         memory = parser.encode(batch.questions[kept, : int(words.max())], words)
     loss, entropy = reinforce_loss(
         parser,
         memory,
         programs,
-        advantage,
-        owner=owner,
-        entropy_weight=settings.entropy / rewards.numel(),
+        weight,
+        owner=owner if on_cpu else None,
+        entropy_weight=settings.entropy * copies / total,
         grammar=grammar,
     )
     return {
         "loss": loss,
-        "reward": rewards.mean(),
+        "reward": success.mean(),
         "entropy": entropy,
-        "solved": (rewards > 0).any(1).float().mean(),
-        "undecided": (rewards != rewards[:, :1]).any(1).float().mean(),
+        "solved": (success > 0).float().mean(),
+        "undecided": undecided.float().mean(),
     }
 
 
-def compare(rewards: Tensor, baseline: Tensor) -> Tensor:
-    """Give each reward's advantage over the question's other programs: [B, K] -> [B, K].
+def _apart(programs: Tensor, samples: int) -> Drawn:
+    """Take programs [B * K, S] as they are, equal ones side by side."""
+    owner = torch.arange(programs.shape[0], device=programs.device) // samples
+    return Drawn(programs, owner, torch.ones_like(owner))
 
-    With one program a question, over the running mean of rewards instead.
+
+def compare(
+    rewards: Tensor, success: Tensor, samples: int, baseline: Tensor, settings: RewardConfig
+) -> Tensor:
+    """Give each program's advantage over its question's other programs, [R].
+
+    `success` [R] is the mean reward of all programs of the question. With one program a question
+    the running mean of rewards takes the others' place.
     """
-    samples = rewards.shape[1]
-    if samples > 1:
-        return (rewards - rewards.mean(1, keepdim=True)) * (samples / (samples - 1))
-    return rewards - torch.where(baseline == UNSET, rewards.mean(), baseline)
+    if samples == 1:
+        return rewards - torch.where(baseline == UNSET, rewards.mean(), baseline)
+    advantage = (rewards - success) * (samples / (samples - 1))
+    if settings.normalise:  # by the standard deviation of a reward of 0 or 1, at most 1 / 2
+        spread = (success * (1 - success)).clamp(min=0).sqrt()
+        advantage = advantage / (2 * spread).clamp(min=1 / samples)
+    return advantage
 
 
 def moved_baseline(baseline: Tensor, reward: Tensor, settings: RewardConfig) -> Tensor:
     """Move the running mean of rewards by one batch; the first one sets it if it is unset."""
     moved = settings.decay * baseline + (1 - settings.decay) * reward
     return torch.where(baseline == UNSET, reward, moved)
-
-
-def merge_equal(programs: Tensor, advantage: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Add up the advantages of a question's equal programs: [B, K, S], [B, K] -> [R, S], [R], [R].
-
-    Returns programs, the question of each, and advantages.
-    """
-    questions, samples = programs.shape[:2]
-    owner = torch.arange(questions).repeat_interleave(samples)
-    rows = torch.cat((owner.unsqueeze(1), programs.flatten(0, 1)), 1)
-    distinct, place = torch.unique(rows, dim=0, return_inverse=True)
-    total = advantage.new_zeros(distinct.shape[0]).index_add(0, place, advantage.flatten())
-    return distinct[:, 1:].contiguous(), distinct[:, 0].contiguous(), total

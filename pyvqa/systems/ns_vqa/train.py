@@ -217,7 +217,10 @@ def reinforce(state: ReinforceState, batch: Batch | tuple[Batch, Batch]) -> dict
     pairs, known = (batch, None) if isinstance(batch, Batch) else batch
     learn = batch_mean_loss if state.settings.mode == "batch_mean" else per_sample_loss
     baseline = torch.as_tensor(state.counters["baseline"])
-    metrics = learn(state.parser, pairs, state.executor, state.settings, baseline, state.grammar)
+    with state.parser.without_dropout():  # programs are judged as the parser draws them
+        metrics = learn(
+            state.parser, pairs, state.executor, state.settings, baseline, state.grammar
+        )
     if known is not None:
         metrics["imitation_loss"] = imitate(state, known)["loss"]
         metrics["loss"] = metrics["loss"] + state.imitation_weight * metrics["imitation_loss"]

@@ -52,7 +52,12 @@ def make_scene(index: int, chance: random.Random) -> dict[str, Any]:
         objects.append({**attributes, "3d_coords": place, "pixel_coords": [0, 0, 9], "rotation": 0})
     directions = {"right": [1, 0, 0], "front": [0, 1, 0]}
     name = f"CLEVR_small_{index:06d}.png"
-    return {"image_index": index, "image_filename": name, "directions": directions, "objects": objects}
+    return {
+        "image_index": index,
+        "image_filename": name,
+        "directions": directions,
+        "objects": objects,
+    }
 
 
 def node(function: str, *inputs: int, value: str | None = None) -> dict[str, Any]:
@@ -111,7 +116,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> SmallClevr:
     root = tmp_path_factory.mktemp("small_clevr")
     write_split(root, "train", 1, 20, 160)
     write_split(root, "val", 2, 8, 40)
-    tables = {s: read_questions(root / f"questions/CLEVR_{s}_questions.json") for s in ("train", "val")}
+    tables = {
+        s: read_questions(root / f"questions/CLEVR_{s}_questions.json") for s in ("train", "val")
+    }
     built = build_vocabulary(tables["train"])
     names = ["<NULL>", "<START>", "<END>", "<UNK>", *FUNCTIONS]
     answers = [*names[:4], *sorted([*map(str, range(11)), "yes", "no", *SHAPES])]

@@ -32,7 +32,9 @@ def model_folder(small, tmp_path_factory) -> Path:
     words, functions = len(small.vocabulary.words), len(small.vocabulary.functions)
     parser = build_parser(config, words, functions)
     adam = torch.optim.Adam(parser.parameters(), lr=0.01)
-    batch = load_questions([small.questions("train")], [], small.vocabulary).batch(torch.arange(160))
+    batch = load_questions([small.questions("train")], [], small.vocabulary).batch(
+        torch.arange(160)
+    )
     for _ in range(50):
         adam.zero_grad()
         imitation_loss(parser, parser.encode(batch.questions), batch.programs).backward()
@@ -101,7 +103,8 @@ def test_parsed_scenes_and_gzip_are_read(small, model, tmp_path):
             "image_index": s["image_index"],
             "image_filename": s["image_filename"],
             "objects": [
-                {k: o[k] for k in ("color", "shape", "material", "size")} | {"position": o["3d_coords"]}
+                {k: o[k] for k in ("color", "shape", "material", "size")}
+                | {"position": o["3d_coords"]}
                 for o in s["objects"]
             ],
         }

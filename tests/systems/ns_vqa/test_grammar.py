@@ -78,7 +78,10 @@ def test_constrained_decoding_never_writes_a_malformed_program():
     memory = parser.encode(torch.randint(4, 30, (40, 9)))
     free = sample(parser, memory, 4)
     assert verify(free, table).any()
-    for programs in (greedy(parser, memory, grammar=grammar), sample(parser, memory, 4, grammar=grammar)):
+    for programs in (
+        greedy(parser, memory, grammar=grammar),
+        sample(parser, memory, 4, grammar=grammar),
+    ):
         assert not verify(programs, table).any()
         assert (token_lengths(programs) <= 10).all()
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from pyvqa.systems.ns_vqa.config import ParserConfig
-from pyvqa.systems.ns_vqa.model.decode import greedy, sample
+from pyvqa.systems.ns_vqa.model import loss as loss_module
+from pyvqa.systems.ns_vqa.model.decode import greedy, sample, sample_distinct
 from pyvqa.systems.ns_vqa.model.loss import imitation_loss, reinforce_loss
 from pyvqa.systems.ns_vqa.model.parser import END, START, QuestionParser, token_lengths
 
@@ -112,8 +113,34 @@ def test_samples_follow_the_distribution():
         parser.score(memory, torch.full((2, 1), START)).padded()[:, 0], 1
     ).exp()
     for question in range(2):
-        counts = torch.bincount(drawn[question * 4000 : (question + 1) * 4000, 0], minlength=FUNCTIONS)
+        counts = torch.bincount(
+            drawn[question * 4000 : (question + 1) * 4000, 0], minlength=FUNCTIONS
+        )
         torch.testing.assert_close(counts / 4000, first[question].float(), rtol=0, atol=0.04)
+
+
+def test_distinct_samples_are_counted_and_follow_the_distribution():
+    parser = make()
+    memory = parser.encode(QUESTIONS[:2])
+    torch.manual_seed(0)
+    drawn = sample_distinct(parser, memory, 4000)
+    assert drawn.owner.tolist() == sorted(drawn.owner.tolist())
+    rows = torch.cat((drawn.owner.unsqueeze(1), drawn.programs), 1)
+    assert torch.unique(rows, dim=0).shape == rows.shape
+    lengths = token_lengths(drawn.programs)
+    for row, length in zip(drawn.programs, lengths.tolist(), strict=True):
+        assert not row[length:].any()
+    starts = torch.full_like(drawn.programs[:, :1], START)
+    inputs = torch.cat((starts, drawn.programs[:, :-1]), 1)
+    scores = parser.score(memory, inputs, lengths, drawn.owner)
+    tokens = scores.packing.pack(drawn.programs[:, : scores.packing.steps])
+    chosen = scores.packing.pad(scores.log_probs.gather(1, tokens.unsqueeze(1))).sum((1, 2))
+    for question in range(2):
+        mine = drawn.owner == question
+        assert drawn.copies[mine].sum() == 4000
+        often = mine & (drawn.copies >= 40)
+        share = drawn.copies[often] / 4000
+        torch.testing.assert_close(share, chosen[often].exp().float(), rtol=0, atol=0.04)
 
 
 def test_scoring_several_programs_a_question_shares_its_memory():
@@ -178,6 +205,22 @@ def test_reinforce_loss_weighs_each_program():
     )
     steps = sum(len(n) for n in nll)
     torch.testing.assert_close(with_entropy - loss, -0.1 * entropy * steps, rtol=0, atol=1e-11)
+
+
+def test_devices_that_compute_every_step_learn_the_same(monkeypatch):
+    """Where counting steps would wait for the device, all are computed and the padding is masked."""
+    parser = make()
+    advantage = torch.tensor([0.5, -1.0, 0.0, 2.0, -0.25], dtype=torch.float64)
+
+    def losses() -> list[Tensor]:
+        memory = parser.encode(QUESTIONS)
+        drawn = reinforce_loss(parser, memory, PROGRAMS[:, 1:], advantage, entropy_weight=0.1)
+        return [imitation_loss(parser, memory, PROGRAMS), *drawn]
+
+    packed = losses()
+    monkeypatch.setattr(loss_module, "_written", lambda *_: None)
+    for ours, theirs in zip(losses(), packed, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-11)
 
 
 def test_reading_past_the_longest_question_changes_nothing():

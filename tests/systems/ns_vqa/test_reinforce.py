@@ -17,7 +17,6 @@ from pyvqa.systems.ns_vqa.reinforce import (
     UNSET,
     batch_mean_loss,
     compare,
-    merge_equal,
     moved_baseline,
     per_sample_loss,
 )
@@ -53,14 +52,34 @@ def test_gold_programs_earn_their_reward(setting):
 
 
 def test_compare_leaves_the_program_itself_out():
-    rewards = torch.tensor([[1.0, 0.0, 0.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
-    expected = torch.tensor([[2 / 3, -2 / 3, -2 / 3, 2 / 3], [0.0, 0.0, 0.0, 0.0]])
-    torch.testing.assert_close(compare(rewards, torch.tensor(0.3)), expected)
-    single = torch.tensor([[1.0], [0.0]])
-    torch.testing.assert_close(
-        compare(single, torch.tensor(0.25)), torch.tensor([[0.75], [-0.25]])
-    )
-    torch.testing.assert_close(compare(single, torch.tensor(UNSET)), torch.tensor([[0.5], [-0.5]]))
+    rewards = torch.tensor([1.0, 0.0, 0.0, 1.0])
+    found = compare(rewards, torch.full((4,), 0.5), 4, torch.tensor(0.3), RewardConfig())
+    torch.testing.assert_close(found, torch.tensor([2 / 3, -2 / 3, -2 / 3, 2 / 3]))
+    settled = compare(torch.ones(4), torch.ones(4), 4, torch.tensor(0.3), RewardConfig())
+    assert not settled.any()
+
+
+def test_compare_with_the_running_mean_when_programs_are_single():
+    rewards, settings = torch.tensor([1.0, 0.0]), RewardConfig(samples=1)
+    found = compare(rewards, rewards, 1, torch.tensor(0.25), settings)
+    torch.testing.assert_close(found, torch.tensor([0.75, -0.25]))
+    unset = compare(rewards, rewards, 1, torch.tensor(UNSET), settings)
+    torch.testing.assert_close(unset, torch.tensor([0.5, -0.5]))
+
+
+def test_normalised_advantages_of_a_question_have_one_size():
+    """One right program of eight and one wrong of eight: the squares of the advantages agree."""
+    settings = RewardConfig(samples=8, normalise=True)
+    sizes = []
+    for right in (1, 4, 7):
+        rewards = torch.tensor([1.0] * right + [0.0] * (8 - right))
+        success = torch.full((8,), right / 8)
+        advantage = compare(rewards, success, 8, torch.tensor(0.0), settings)
+        assert advantage.sum().item() == pytest.approx(0.0, abs=1e-6)
+        sizes.append(advantage.square().mean().item())
+    assert sizes == pytest.approx([sizes[0]] * 3, rel=1e-5)
+    settled = compare(torch.zeros(8), torch.zeros(8), 8, torch.tensor(0.0), settings)
+    assert not settled.any()
 
 
 def test_the_baseline_starts_at_the_first_reward_and_moves():
@@ -70,40 +89,41 @@ def test_the_baseline_starts_at_the_first_reward_and_moves():
     assert moved_baseline(first, torch.tensor(1.0), settings).item() == pytest.approx(0.46)
 
 
-def test_merging_equal_programs_adds_their_advantages():
-    programs = torch.tensor([[[5, 2], [5, 2], [6, 2]], [[5, 2], [7, 2], [7, 2]]])
-    advantage = torch.tensor([[0.5, -0.25, 1.0], [2.0, 3.0, 4.0]])
-    rows, owner, total = merge_equal(programs, advantage)
-    found = {(o, *r): t for o, r, t in zip(owner.tolist(), rows.tolist(), total.tolist(), strict=True)}
-    assert found == {(0, 5, 2): 0.25, (0, 6, 2): 1.0, (1, 5, 2): 2.0, (1, 7, 2): 7.0}
-
-
+@pytest.mark.parametrize("entropy", [0.0, 0.1])
 @pytest.mark.parametrize("grammar", [False, True])
-def test_per_sample_loss_has_the_gradient_of_the_plain_estimator(setting, small, grammar):
+def test_per_sample_loss_has_the_gradient_of_the_plain_estimator(setting, small, grammar, entropy):
     """Leaving out settled questions and merging equal programs must not change the gradient."""
     from pyvqa.data.vocabulary import inverse
     from pyvqa.systems.ns_vqa.grammar import Grammar
-    from pyvqa.systems.ns_vqa.model.decode import sample
+    from pyvqa.systems.ns_vqa.model.decode import sample_distinct
 
     parser, data, batch = setting
     held_to = Grammar(inverse(small.vocabulary.functions)) if grammar else None
-    settings = RewardConfig(samples=6)
+    settings = RewardConfig(samples=6, entropy=entropy)
     torch.manual_seed(5)
-    metrics = per_sample_loss(
-        parser, batch, data.executor, settings, torch.tensor(UNSET), held_to
-    )
+    metrics = per_sample_loss(parser, batch, data.executor, settings, torch.tensor(UNSET), held_to)
     assert 0 < metrics["undecided"] < 1  # both kinds of questions are in the batch
     got = gradients(parser, metrics["loss"])
 
     torch.manual_seed(5)
     memory = parser.encode(batch.questions)
-    programs = sample(parser, memory, 6, grammar=held_to)
+    drawn = sample_distinct(parser, memory, 6, grammar=held_to)
+    assert drawn.copies.max() > 1  # merging has something to merge
+    programs = drawn.programs.repeat_interleave(drawn.copies, 0)
     scenes, gold = (x.repeat_interleave(6) for x in (batch.scenes, batch.answers))
     rewards = data.executor.rewards(programs, scenes, gold)
-    assert metrics["reward"] == rewards.mean()
+    torch.testing.assert_close(metrics["reward"], rewards.mean())
     others = (rewards.view(-1, 6).sum(1, keepdim=True) - rewards.view(-1, 6)) / 5
     advantage = (rewards.view(-1, 6) - others).flatten() / rewards.numel()
-    loss, _ = reinforce_loss(parser, memory, programs, advantage, grammar=held_to)
+    loss, spread = reinforce_loss(
+        parser,
+        memory,
+        programs,
+        advantage,
+        entropy_weight=entropy / rewards.numel(),
+        grammar=held_to,
+    )
+    assert spread > 0
     for a, b in zip(got, gradients(parser, loss), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 

@@ -70,7 +70,9 @@ def pretrained(small, tmp_path_factory) -> tuple[Path, list[dict]]:
     """A run that has imitated 40 programs for a while."""
     out = tmp_path_factory.mktemp("pretrain") / "run"
     values = overrides(small, out, "data.limit=40", "train.steps=150", "train.batch_size=20")
-    log = train("ns-vqa/parser-pretrain", out, [*values, "optim.lr=0.02", "train.validate_every=75"])
+    log = train(
+        "ns-vqa/parser-pretrain", out, [*values, "optim.lr=0.02", "train.validate_every=75"]
+    )
     return out, log
 
 
@@ -115,7 +117,7 @@ def test_reinforce_runs_from_a_pretrained_parser(small, pretrained, tmp_path, se
     assert all(0 <= reward <= 1 for reward in rewards)
     assert sum(rewards) / 6 > 0.2  # an untrained parser earns next to nothing
     counters = load_file(newest(tmp_path / "run") / "counters.safetensors")
-    assert 0 < counters["baseline"] < 1
+    assert 0 < counters["baseline"] <= 1
 
 
 def test_reinforce_improves_answers_without_programs(small, pretrained, tmp_path):
@@ -142,7 +144,9 @@ def test_reinforce_improves_answers_without_programs(small, pretrained, tmp_path
 
 
 def test_expanded_words_start_from_the_old_ones(small, pretrained, tmp_path):
-    more = ClevrVocabulary({**small.vocabulary.words, "thingy": len(small.vocabulary.words)}, {}, {})
+    more = ClevrVocabulary(
+        {**small.vocabulary.words, "thingy": len(small.vocabulary.words)}, {}, {}
+    )
     bigger = expand_words(small.vocabulary, more)
     bigger.write(tmp_path / "vocab.json")
     values = overrides(small, tmp_path, f"start={pretrained[0]}", "train.steps=1")
@@ -185,7 +189,9 @@ def test_mistakes_are_explained_in_one_line(small, pretrained, tmp_path, values,
 
 def test_scenes_of_another_split_are_named(small, tmp_path):
     with pytest.raises(DataError, match=r"train\.h5: entry \d+ asks about image_index \d+"):
-        load_questions([str(small.questions("train"))], [str(small.scenes("val"))], small.vocabulary)
+        load_questions(
+            [str(small.questions("train"))], [str(small.scenes("val"))], small.vocabulary
+        )
 
 
 def test_batches_are_a_pure_function_and_shares_make_the_whole(small):

@@ -86,6 +86,7 @@ def test_a_question_does_not_depend_on_its_batch() -> None:
     [
         ("How many red things are there?", ["count", "filter_color[red]", "scene"]),
         ("how many red things are there", ["count", "filter_color[red]", "scene"]),
+        (" HOW many Red  things are there ?", ["count", "filter_color[red]", "scene"]),
         (
             "what color is the big metal cube",
             ["query_color", "unique", "filter_shape[cube]", "filter_material[metal]",

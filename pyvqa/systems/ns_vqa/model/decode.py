@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from pyvqa.systems.ns_vqa.model.parser import (
     Memory,
     QuestionParser,
     attention,
+    ragged_attention,
 )
 
 Choose = Callable[[Tensor], Tensor]  # log-probabilities [R, V] -> tokens [R]
@@ -48,9 +50,17 @@ class _Stepper:
         return product(x.to(self.dtype), weight).to(x.dtype)
 
     def step(
-        self, tokens: Tensor, hidden: list[Tensor], cell: list[Tensor], memory: Memory
+        self,
+        tokens: Tensor,
+        hidden: list[Tensor],
+        cell: list[Tensor],
+        memory: Memory,
+        owner: Tensor | None = None,
     ) -> Tensor:
-        """Feed one token a row and give the log-probabilities of the next; updates the states."""
+        """Feed one token a row and give the log-probabilities of the next; updates the states.
+
+        `owner` [R]: the question of each row; None means equally many neighbouring rows a question.
+        """
         for layer, weight in enumerate(self.recurrent):
             if layer == 0:
                 gates = self._times(hidden[0], weight).add_(self.table[tokens])
@@ -60,8 +70,12 @@ class _Stepper:
             hidden[layer], cell[layer] = cell_step(gates, cell[layer])
         top = hidden[-1]
         if self.attend is not None:
-            context = attention(torch.unflatten(top, 0, (memory.outputs.shape[0], -1)), memory)
-            joint = torch.cat((context.flatten(0, 1), top), 1)
+            if owner is None:
+                grouped = torch.unflatten(top, 0, (memory.outputs.shape[0], -1))
+                context = attention(grouped, memory).flatten(0, 1)
+            else:
+                context = ragged_attention(top, owner, memory)
+            joint = torch.cat((context, top), 1)
             weight, bias = self.attend
             top = torch.tanh(self._times(joint, weight) + bias)
         return torch.log_softmax(self._times(top, self.classify) + self.classify_bias, 1)
@@ -138,3 +152,60 @@ def _write(
             hidden, cell = [h[keep] for h in hidden], [c[keep] for c in cell]
             place = None if place is None else place[keep]
     return programs
+
+
+class Drawn(NamedTuple):
+    """The distinct programs among those drawn for a batch, questions in order."""
+
+    programs: Tensor  # int64 [R, max_steps]
+    owner: Tensor  # int64 [R] the question of each program
+    copies: Tensor  # int64 [R] how often it was drawn
+
+
+@torch.no_grad()
+def sample_distinct(
+    parser: QuestionParser, memory: Memory, samples: int, *, grammar: Grammar | None = None
+) -> Drawn:
+    """Draw programs as `sample` does, `samples` for each question, and merge the equal ones.
+
+    Programs that begin alike are written as one until they part, so that a sure parser draws many
+    for the price of a few. Looks at the tokens after every step: for CPUs.
+    """
+    questions, device = memory.outputs.shape[0], memory.outputs.device
+    stepper = _Stepper(parser, questions)
+    hidden, cell = list(memory.state.hidden), list(memory.state.cell)
+    owner = torch.arange(questions, device=device)
+    copies = torch.full_like(owner, samples)
+    tokens = torch.full_like(owner, START)
+    programs = torch.full((questions, parser.max_steps), NULL, device=device)
+    place = None if grammar is None else grammar.start(questions, device)
+    ended: list[Drawn] = []
+    for step in range(parser.max_steps):
+        log_probs = stepper.step(tokens, hidden, cell, memory, owner)
+        if grammar is not None and place is not None:
+            log_probs = grammar.constrain(log_probs, place, parser.max_steps - step)
+        parent, tokens, copies = _part(log_probs, copies, samples)
+        programs, owner = programs[parent], owner[parent]
+        programs[:, step] = tokens
+        if grammar is not None and place is not None:
+            place = grammar.advance(place[parent], tokens)
+        going = tokens != END if step + 1 < parser.max_steps else torch.zeros_like(tokens).bool()
+        ended.append(Drawn(programs[~going], owner[~going], copies[~going]))
+        if not going.any():
+            break
+        programs, owner, copies, tokens = (x[going] for x in (programs, owner, copies, tokens))
+        place = None if place is None else place[going]
+        hidden, cell = ([x[parent[going]] for x in state] for state in (hidden, cell))
+    together = Drawn(*(torch.cat(parts) for parts in zip(*ended, strict=True)))
+    order = torch.argsort(together.owner, stable=True)
+    return Drawn(*(x[order] for x in together))
+
+
+def _part(log_probs: Tensor, copies: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw each copy's next token: row, token and number of copies of each distinct outcome."""
+    drawn = torch.multinomial(log_probs.exp(), most, replacement=True)  # [R, most]
+    real = torch.arange(most, device=copies.device) < copies.unsqueeze(1)
+    rows = torch.arange(copies.shape[0], device=copies.device).repeat_interleave(copies)
+    functions = log_probs.shape[1]
+    outcome, counts = torch.unique(rows * functions + drawn[real], return_counts=True)
+    return outcome // functions, outcome % functions, counts

@@ -12,10 +12,13 @@ attention}.py). Two ways of treating padding, chosen per model:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pyvqa.nn.product import linear
 from pyvqa.nn.recurrent import Packing, State, TokenLstm, pack_full, pack_lengths
@@ -79,6 +82,7 @@ class QuestionParser(nn.Module):
         variable_lengths: bool = True,
         mask_padding: bool = True,
         max_steps: int = 27,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         width = hidden * (2 if bidirectional else 1)
@@ -91,6 +95,7 @@ class QuestionParser(nn.Module):
         self.variable_lengths = variable_lengths
         self.mask_padding = mask_padding
         self.max_steps = max_steps
+        self.dropout = dropout
 
     def encode(self, questions: Tensor, lengths: Tensor | None = None) -> Memory:
         """Read framed questions [B, T]; `lengths` [B] on the CPU saves looking for `<END>`."""
@@ -103,12 +108,26 @@ class QuestionParser(nn.Module):
             packing = pack_full(rows, steps, questions.device)
         tokens = packing.pack(questions)
         packed, state = self.encoder(self.word_embedding.weight, tokens, packing)
-        outputs = packing.pad(packed)
+        outputs = packing.pad(self._drop(packed))
         padding = None
         if self.mask_padding and self.variable_lengths:
             padding = packing.pad(torch.zeros_like(packing.place, dtype=torch.bool), value=True)
         restore = packing.restore
-        return Memory(outputs, padding, State(*(self._join(x[:, restore]) for x in state)))
+        state = State(*(self._drop(self._join(x[:, restore])) for x in state))
+        return Memory(outputs, padding, state)
+
+    def _drop(self, x: Tensor) -> Tensor:
+        """Silence a random share of units in training, so that few programs are learned well."""
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+    @contextmanager
+    def without_dropout(self) -> Iterator[None]:
+        """Keep all units for a while, also in training."""
+        share, self.dropout = self.dropout, 0.0
+        try:
+            yield
+        finally:
+            self.dropout = share
 
     def _join(self, state: Tensor) -> Tensor:
         """Put both directions' states side by side: [layers * 2, B, H] -> [layers, B, 2 H]."""
@@ -138,6 +157,7 @@ class QuestionParser(nn.Module):
         state = State(memory.state.hidden[:, question], memory.state.cell[:, question])
         tokens = packing.pack(inputs)
         states, _ = self.decoder(self.function_embedding.weight, tokens, packing, state)
+        states = self._drop(states)
         if self.attend is not None:
             if owner is None:
                 grouped = torch.unflatten(packing.pad(states), 0, (-1, each)).flatten(1, 2)
@@ -147,7 +167,7 @@ class QuestionParser(nn.Module):
                 row = packing.place // packing.steps
                 context = ragged_attention(states, owner[row], memory)
             joint = torch.cat((context, states), 1)
-            states = torch.tanh(linear(joint, self.attend.weight, self.attend.bias))
+            states = self._drop(torch.tanh(linear(joint, self.attend.weight, self.attend.bias)))
         logits = linear(states, self.classify.weight, self.classify.bias)
         return Scores(torch.log_softmax(logits, 1), packing)
 

@@ -1,0 +1,91 @@
+"""Trace pages in a headless browser, where there is one."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pyvqa.evidence import Answer, Canvas, Link, Mask, Region, Step
+from pyvqa.view.trace import Summary, trace_page
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
+NASTY = "<img src=x onerror=document.title='broken'>"
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(BROWSER is None, reason="no chromium or chrome on the path"),
+]
+
+
+def drawn(tmp_path: Path, answers: list[Answer], place: str = "") -> str:
+    """The page's elements after its script has run."""
+    file = tmp_path / "page.html"
+    file.write_text(trace_page(answers, Summary(title="A page")), encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    command = [str(BROWSER), *options, profile, "--virtual-time-budget=3000", "--dump-dom"]
+    done = subprocess.run(
+        [*command, f"{file.as_uri()}#{place}"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.split('<main id="page">')[1].split("</main>")[0]
+
+
+def plan_answer() -> Answer:
+    look = {"color": "red", "shape": "cube", "material": "metal", "size": "large"}
+    things = tuple(
+        Region(box=(x, 100, x + 70, 170), label=f"thing {k}", attributes=look | {"shape": kind})
+        for k, (x, kind) in enumerate([(20, "cube"), (200, "sphere"), (380, "cylinder")])
+    )
+    return Answer(
+        text="no",
+        question=NASTY,
+        expected="yes",
+        category="exist",
+        canvas=Canvas(kind="plan", width=480, height=480, regions=things),
+        steps=(
+            Step(words="Start", kind="set", regions=tuple(Region(item=i) for i in range(3))),
+            Step(
+                words="Look left",
+                inputs=(0,),
+                kind="set",
+                value="1 object",
+                regions=(Region(item=0), Region(box=(0, 0, 240, 480))),
+                links=(Link(i=1, j=0),),
+            ),
+            Step(words="Count", inputs=(1,), kind="number", value="1"),
+        ),
+    )
+
+
+def test_text_stays_text_and_objects_are_drawn(tmp_path: Path) -> None:
+    body = drawn(tmp_path, [plan_answer()], "1.2")
+    assert "<img" not in body
+    assert body.count("&lt;img src=x") == 2  # in the list and above the plan
+    assert "expected: yes" in body
+    things = re.findall(r'<g class="(thing[^"]*)">', body)
+    assert sorted(things) == ["thing", "thing", "thing faded"]  # the anchor stays in sight
+    assert body.count('class="side"') == body.count('class="link"') == 1
+    assert "step 2 of 3" in body
+
+
+def test_counted_objects_carry_numbers(tmp_path: Path) -> None:
+    body = drawn(tmp_path, [plan_answer()], "1.3")
+    assert re.findall(r'<text class="count"[^>]*>(\d+)</text>', body) == ["1"]
+    assert body.count("thing faded") == 2
+
+
+def test_masks_are_drawn_on_pictures(tmp_path: Path) -> None:
+    canvas = Canvas(kind="picture", width=8, height=4, image="data:image/gif;base64,R0lGOD")
+    step = Step(words="Point", kind="mask", regions=(Region(mask=Mask(size=(4, 8), counts="88@")),))
+    body = drawn(tmp_path, [Answer(text="left", score=0.5, canvas=canvas, steps=(step,))])
+    assert body.count('href="data:image/png;base64,') == 1
+    assert "probability 50.0 %" in body
+
+
+def test_an_empty_page_says_so(tmp_path: Path) -> None:
+    assert "No question fits the filter." in drawn(tmp_path, [])
