@@ -29,7 +29,9 @@ def _clevr_questions(steps: _SubParsersAction[ArgumentParser]) -> None:
     step = steps.add_parser(
         "clevr-questions", help="question file (.json, .json.gz) -> vocabulary and h5 token rows"
     )
-    step.add_argument("--questions", type=Path, required=True, metavar="FILE")
+    step.add_argument(
+        "--questions", type=Path, required=True, metavar="FILE", help="an official question file"
+    )
     step.add_argument(
         "--mode", choices=("prefix", "postfix", "chain"), default="prefix", help="order of programs"
     )
@@ -48,7 +50,7 @@ def _clevr_questions(steps: _SubParsersAction[ArgumentParser]) -> None:
     step.add_argument(
         "--encode-unk", action="store_true", help="encode words outside the vocabulary as <UNK>"
     )
-    step.add_argument("--out", type=Path, required=True, metavar="FILE.h5")
+    step.add_argument("--out", type=Path, required=True, metavar="FILE.h5", help="written here")
     step.set_defaults(run_step=_run_clevr_questions)
 
 
@@ -94,7 +96,9 @@ def _run_clevr_questions(args: Namespace) -> int:
 
 def _clevr_sample(steps: _SubParsersAction[ArgumentParser]) -> None:
     step = steps.add_parser("clevr-sample", help="pick few questions of an h5 file")
-    step.add_argument("--questions", type=Path, required=True, metavar="FILE.h5")
+    step.add_argument(
+        "--questions", type=Path, required=True, metavar="FILE.h5", help="made by clevr-questions"
+    )
     size = step.add_mutually_exclusive_group()
     size.add_argument(
         "--per-family", type=int, default=5, metavar="N", help="N of each family (default 5)"

@@ -208,7 +208,7 @@ def test_reinforce_loss_weighs_each_program():
 
 
 def test_devices_that_compute_every_step_learn_the_same(monkeypatch):
-    """Where counting steps would wait for the device, all are computed and the padding is masked."""
+    """Where counting would wait for the device, all steps are computed and padding is masked."""
     parser = make()
     advantage = torch.tensor([0.5, -1.0, 0.0, 2.0, -0.25], dtype=torch.float64)
 

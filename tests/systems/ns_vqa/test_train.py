@@ -207,6 +207,21 @@ def test_batches_are_a_pure_function_and_shares_make_the_whole(small):
     assert torch.equal(every.sort().values, torch.arange(160))
 
 
+@pytest.mark.parametrize("name", ["ns-vqa/parser-pretrain", "ns-vqa/parser-reinforce"])
+def test_workers_change_nothing(small, tmp_path, name):
+    values = overrides(small, tmp_path, "train.steps=5", "train.batch_size=16", "train.log_every=1")
+    if name.endswith("reinforce"):
+        values += [f"data.scenes=[{small.scenes('train')}]", "reward.samples=3"]
+    logs = [
+        train(name, tmp_path / str(workers), [*values, f"train.workers={workers}"])
+        for workers in (0, 2)
+    ]
+    assert logs[0] == logs[1]
+    weights = [load_file(tmp_path / w / "model/parser.safetensors") for w in ("0", "2")]
+    for key, value in weights[0].items():
+        assert torch.equal(value, weights[1][key]), key
+
+
 def test_two_files_are_joined_with_their_own_scenes(small):
     files = [small.questions("train"), small.questions("val")]
     scenes = [small.scenes("train"), small.scenes("val")]
