@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -71,15 +72,16 @@ def main(args: Namespace) -> int:
 
     if args.scenes < 1 or args.questions < 1:
         raise ConfigError("--scenes and --questions must be at least 1")
-    run = _run(args.model, args.scenes, args.questions, args.seed)
+    with _one_thread():
+        run = _run(args.model, args.scenes, args.questions, args.seed)
     total = len(run.answers)
     print(f"{len(run.scenes):,} scenes, {total:,} questions, answered with {args.model}\n")
     rates = _rates(run)
     rows = [(name.replace("_", " "), f"{n:,}", percent(share)) for name, share, n in rates]
     share = sum(run.is_right) / total
     print_table([*rows, ("all", f"{total:,}", percent(share))], ("type", "questions", "right"))
-    print(f"\nparsing    {per_second(total, run.parse_seconds)}")
-    print(f"executing  {per_second(total, run.execute_seconds)}")
+    print(f"\nquestions parsed   {per_second(total, run.parse_seconds)}")
+    print(f"programs executed  {per_second(total, run.execute_seconds)} (one thread)")
     chosen = _choose(run)
     shown = _explain(run, chosen)
     for answer in _examples(shown):
@@ -89,6 +91,21 @@ def main(args: Namespace) -> int:
     write_text(args.out / "index.html", trace_page(shown, _summary(run, rates, len(shown))))
     print(f"\npage: {args.out / 'index.html'}")
     return 0
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch to one thread: for a network this small several gain nothing, and lose much on a
+    machine that is busy otherwise.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _run(model_name: str, scene_count: int, question_count: int, seed: int) -> _Run:
@@ -201,8 +218,9 @@ def _examples(answers: Sequence[Answer]) -> list[Answer]:
 
 def _tell(answer: Answer) -> None:
     print(f"Q: {answer.question}")
+    width = max(len(step.words) for step in answer.steps)
     for step in answer.steps:
-        print(f"   {step.words:<58} {step.value}")
+        print(f"   {step.words:<{width}}  {step.value}")
     print(f"A: {answer.text}")
 
 

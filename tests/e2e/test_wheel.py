@@ -21,7 +21,11 @@ def test_wheel(tmp_path: Path) -> None:
     [wheel] = tmp_path.glob("pyvqa-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     tracked = subprocess.run(
-        ["git", "ls-files", "pyvqa"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files", "-co", "--exclude-standard", "pyvqa"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.split()
     assert [name for name in tracked if name not in names] == []
     built = {name for name in names if name.startswith("pyvqa/")} - set(tracked)

@@ -21,16 +21,16 @@ from pyvqa.train.optim import (
 from pyvqa.train.settings import OptimConfig, ScheduleConfig, TrainConfig
 
 PAIRS: list[tuple[OptimConfig, Any, dict[str, Any]]] = [
-    (OptimConfig(lr=0.1), torch.optim.Adam, {"lr": 0.1}),
+    (OptimConfig(lr=0.1), torch.optim.Adam, {"lr": 0.1, "fused": True}),
     (
         OptimConfig(lr=0.1, beta1=0.5, beta2=0.9, eps=1e-3, weight_decay=0.1),
         torch.optim.Adam,
-        {"lr": 0.1, "betas": (0.5, 0.9), "eps": 1e-3, "weight_decay": 0.1},
+        {"lr": 0.1, "betas": (0.5, 0.9), "eps": 1e-3, "weight_decay": 0.1, "fused": True},
     ),
     (
         OptimConfig(name="adamw", lr=0.1, weight_decay=0.1),
         torch.optim.AdamW,
-        {"lr": 0.1, "weight_decay": 0.1},
+        {"lr": 0.1, "weight_decay": 0.1, "fused": True},
     ),
     (OptimConfig(name="sgd", lr=0.1), torch.optim.SGD, {"lr": 0.1}),
     (

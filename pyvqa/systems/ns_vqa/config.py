@@ -82,12 +82,21 @@ class ImitationConfig:
 
 
 @dataclass(kw_only=True)
+class CurriculumConfig:
+    """Short questions first: from long ones a weak parser learns lucky shortcuts."""
+
+    longest: int = setting(0, minimum=0)  # words of the longest question at first; 0: no curriculum
+    growth: float = setting(0.02, above=0.0)  # words by which that rises with every batch
+
+
+@dataclass(kw_only=True)
 class ReinforceConfig(PretrainConfig):
     """REINFORCE on question-answer pairs; questions without a program are as good as any."""
 
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=1e-5))
     reward: RewardConfig = field(default_factory=RewardConfig)
     imitation: ImitationConfig = field(default_factory=ImitationConfig)
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
 
 
 @dataclass(kw_only=True)

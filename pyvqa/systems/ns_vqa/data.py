@@ -16,7 +16,7 @@ from pyvqa.ops.execute import PackedScenes
 from pyvqa.programs.scenes import Scenes, read_scenes
 from pyvqa.systems.ns_vqa.model.parser import token_lengths
 from pyvqa.systems.ns_vqa.reasoning import Executor
-from pyvqa.train.order import batches_in_epoch, epoch_order, global_batch, share
+from pyvqa.train.order import batches_in_epoch, epoch_order, global_batch, mix, share
 
 
 class Batch(NamedTuple):
@@ -177,6 +177,40 @@ class Shuffled:
         """Give one share of a global batch (see `pyvqa.train.stage.Source`)."""
         order = epoch_order(len(self.rows), self.seed, epoch)
         mine = share(global_batch(order, index, self.batch_size), rank, ranks)
+        return self.data.batch(self.rows[torch.from_numpy(mine.copy())])
+
+
+class Growing(Shuffled):
+    """Batches of short questions at first, of ever longer ones later.
+
+    Questions are drawn independently of each other, so one may come again within an epoch.
+    """
+
+    def __init__(
+        self, data: QuestionSet, batch_size: int, seed: int, longest: int, growth: float
+    ) -> None:
+        """Begin with questions of `longest` words; every batch allows `growth` words more.
+
+        Raises:
+            DataError: no question is that short.
+        """
+        lengths = data.lengths.numpy() - 2  # without <START> and <END>
+        order = np.argsort(lengths, kind="stable")
+        super().__init__(data, torch.from_numpy(order), batch_size, seed)
+        self.words, self.longest, self.growth = lengths[order], longest, growth
+        if not len(order) or self.words[0] > longest:
+            raise DataError(
+                f"curriculum.longest is {longest}, but no training question has so few words; "
+                "raise it"
+            )
+
+    def batch(self, epoch: int, index: int, rank: int, ranks: int) -> Batch:
+        """Give one share of a global batch."""
+        number = epoch * len(self) + index
+        allowed = self.longest + self.growth * number
+        count = int(np.searchsorted(self.words, allowed, side="right"))
+        random = np.random.Generator(np.random.Philox(mix(self.seed, number)))
+        mine = share(random.integers(count, size=self.batch_size), rank, ranks)
         return self.data.batch(self.rows[torch.from_numpy(mine.copy())])
 
 

@@ -18,7 +18,7 @@ from pyvqa.errors import ConfigError, DataError
 from pyvqa.metrics.clevr import program_is_right
 from pyvqa.systems.ns_vqa.build import build_parser
 from pyvqa.systems.ns_vqa.config import PretrainConfig, ReinforceConfig, RewardConfig
-from pyvqa.systems.ns_vqa.data import Batch, Paired, QuestionSet, Shuffled, load_questions
+from pyvqa.systems.ns_vqa.data import Batch, Growing, Paired, QuestionSet, Shuffled, load_questions
 from pyvqa.systems.ns_vqa.folder import NETWORK, start_from, write_parser
 from pyvqa.systems.ns_vqa.grammar import Grammar
 from pyvqa.systems.ns_vqa.model.loss import imitation_loss
@@ -160,7 +160,11 @@ def reinforce_source(config: ReinforceConfig) -> Shuffled | Paired:
         raise ConfigError(
             "data.scenes names no file; REINFORCE executes programs, so give one per question file"
         )
-    pairs = Shuffled(data, torch.arange(len(data)), config.train.batch_size, config.train.seed)
+    size, seed, path = config.train.batch_size, config.train.seed, config.curriculum
+    if path.longest:
+        pairs: Shuffled = Growing(data, size, seed, path.longest, path.growth)
+    else:
+        pairs = Shuffled(data, torch.arange(len(data)), size, seed)
     if not config.imitation.questions or not config.imitation.weight:
         return pairs
     known = _programs(config.imitation.questions, vocabulary, config, config.imitation.batch_size)

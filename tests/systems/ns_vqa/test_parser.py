@@ -85,6 +85,23 @@ def test_stepping_follows_scoring(settings, mask_padding):
     assert torch.equal(parser.score(memory, inputs).padded().argmax(2), programs)
 
 
+def test_dropout_silences_units_in_training_alone():
+    parser, plain = make(dropout=0.5), make()
+    expected = plain.score(plain.encode(QUESTIONS), PROGRAMS).padded()
+
+    def score() -> Tensor:
+        torch.manual_seed(3)
+        return parser.score(parser.encode(QUESTIONS), PROGRAMS).padded()
+
+    dropped = score()
+    assert torch.equal(dropped, score())  # a function of the seed
+    assert not torch.allclose(dropped, expected, atol=1e-3)
+    with parser.without_dropout():
+        assert torch.equal(score(), expected)
+    assert torch.equal(dropped, score())
+    assert torch.equal(parser.eval().score(parser.encode(QUESTIONS), PROGRAMS).padded(), expected)
+
+
 def varied_parser(memory_of: Tensor) -> QuestionParser:
     """The first parser by seed whose programs end at different steps."""
     for seed in range(500):

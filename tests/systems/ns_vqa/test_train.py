@@ -19,7 +19,7 @@ from pyvqa.data.clevr_questions import ClevrQuestions, ClevrVocabulary, expand_w
 from pyvqa.errors import CheckpointError, ConfigError, DataError
 from pyvqa.systems import STAGES, load
 from pyvqa.systems.ns_vqa.config import ReinforceConfig
-from pyvqa.systems.ns_vqa.data import Paired, Shuffled, load_questions
+from pyvqa.systems.ns_vqa.data import Growing, Paired, Shuffled, load_questions
 from pyvqa.systems.ns_vqa.train import reinforce_source
 from pyvqa.train.checkpoint import latest
 from pyvqa.train.config import load_config
@@ -118,6 +118,55 @@ def test_reinforce_runs_from_a_pretrained_parser(small, pretrained, tmp_path, se
     assert sum(rewards) / 6 > 0.2  # an untrained parser earns next to nothing
     counters = load_file(newest(tmp_path / "run") / "counters.safetensors")
     assert 0 < counters["baseline"] <= 1
+
+
+def test_a_curriculum_begins_with_short_questions(small):
+    data = load_questions([small.questions("train")], [], small.vocabulary)
+    words = data.lengths - 2
+    shortest, longest = int(words.min()), int(words.max())
+    source = Growing(data, 8, seed=3, longest=shortest, growth=0.5)
+    for number in range(4 * (longest - shortest)):
+        epoch, index = divmod(number, len(source))
+        batch = source.batch(epoch, index, 0, 1)
+        assert len(batch.ids) == 8
+        assert max(batch.lengths) - 2 <= shortest + 0.5 * number
+        assert torch.equal(batch.ids, source.batch(epoch, index, 0, 1).ids)
+        parts = [source.batch(epoch, index, rank, 3).ids for rank in range(3)]
+        assert torch.equal(torch.cat(parts), batch.ids)
+    seen = torch.cat([source.batch(9, k, 0, 1).ids for k in range(len(source))])
+    assert int(words[seen].max()) == longest
+    with pytest.raises(DataError, match=r"curriculum\.longest is 1, but no training question"):
+        Growing(data, 8, seed=3, longest=1, growth=0.5)
+
+
+def test_a_curriculum_is_a_setting_of_reinforce(small, tmp_path):
+    values = overrides(small, tmp_path, f"data.scenes=[{small.scenes('train')}]")
+    values += ["curriculum.longest=9", "curriculum.growth=0.25"]
+    source = reinforce_source(load_config("ns-vqa/parser-reinforce", values, ReinforceConfig))
+    assert isinstance(source, Growing)
+    assert (source.longest, source.growth) == (9, 0.25)
+
+
+def test_dropout_is_for_imitation_alone(small, pretrained, tmp_path):
+    """REINFORCE must score programs by the distribution they were drawn from."""
+    values = overrides(
+        small, tmp_path, f"start={pretrained[0]}", f"data.scenes=[{small.scenes('train')}]"
+    )
+    values += ["train.steps=2", "train.batch_size=16"]
+    known = f"imitation.questions=[{small.questions('train')}]"
+    weights = {}
+    for name, more in {
+        "plain": [],
+        "dropped": ["parser.dropout=0.5"],
+        "known": [known],
+        "known_dropped": [known, "parser.dropout=0.5"],
+    }.items():
+        train("ns-vqa/parser-reinforce", tmp_path / name, [*values, *more])
+        weights[name] = load_file(newest(tmp_path / name) / "parser.safetensors")
+    for key, value in weights["plain"].items():
+        assert torch.equal(value, weights["dropped"][key])
+    key = "classify.weight"
+    assert not torch.equal(weights["known"][key], weights["known_dropped"][key])
 
 
 def test_reinforce_improves_answers_without_programs(small, pretrained, tmp_path):
