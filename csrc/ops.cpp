@@ -15,7 +15,8 @@ std::string isa() { return isa_name(); }
 STABLE_TORCH_LIBRARY(pyvqa, m) {
   m.def("isa() -> str");  // instruction set of the CPU kernels
 
-  // Run B programs [B, L] (ids into table [V]) on packed scenes; width = 64-bit words per object set.
+  // Run B programs [B, L] (ids into table [V]) on packed scenes; width = 64-bit words per object
+  // set.
   // -> kind uint8 [B], value int32 [B], answer id int32 [B], sets int64 [B or 0, 2, width]
   m.def(
       "execute(Tensor programs, Tensor table, Tensor scene_index, Tensor words, Tensor offsets, "
@@ -25,7 +26,8 @@ STABLE_TORCH_LIBRARY(pyvqa, m) {
   // -> kind uint8 [B], value int32 [B], trace kind uint8 [B, L] (255 = not reached),
   //    trace value int32 [B, L], trace sets int64 [B, L, 2, width]
   m.def(
-      "execute_trace(Tensor programs, Tensor table, Tensor scene_index, Tensor words, Tensor offsets, "
+      "execute_trace(Tensor programs, Tensor table, Tensor scene_index, Tensor words, Tensor "
+      "offsets, "
       "int width) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   // Static check of prefix programs: int8 [B], 0 = well formed and typed, else the reason.
   m.def("verify(Tensor programs, Tensor table) -> Tensor");

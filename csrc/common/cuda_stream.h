@@ -1,7 +1,8 @@
 // The stream that torch runs on, without torch's CUDA headers.
 //
-// Every CUDA build of torch since 2.10 exports the function below. It is declared weak, so a library that
-// uses it links and loads beside a CPU-only torch, where it is null and no CUDA kernel is ever called.
+// Every CUDA build of torch since 2.10 exports the function below. It is declared weak, so a
+// library that uses it links and loads beside a CPU-only torch, where it is null and no CUDA kernel
+// is ever called.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -12,8 +13,8 @@
 
 #include <cstdint>
 
-extern "C" __attribute__((weak)) AOTITorchError aoti_torch_get_current_cuda_stream(
-    int32_t device_index, void** ret_stream);
+extern "C" __attribute__((weak)) AOTITorchError
+aoti_torch_get_current_cuda_stream(int32_t device_index, void** ret_stream);
 
 namespace pyvqa {
 namespace {
@@ -25,7 +26,8 @@ class CudaScope {
     STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream != nullptr,
                     "this torch has no CUDA, but a CUDA tensor came in");
     void* stream = nullptr;
-    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(on.get_device_index(), &stream));
+    STABLE_TORCH_ERROR_CODE_CHECK(
+        aoti_torch_get_current_cuda_stream(on.get_device_index(), &stream));
     stream_ = static_cast<cudaStream_t>(stream);
   }
   CudaScope(const CudaScope&) = delete;
@@ -39,7 +41,8 @@ class CudaScope {
 };
 
 inline void check_launch(cudaError_t status, const char* kernel) {
-  STD_TORCH_CHECK(status == cudaSuccess, kernel, ": the CUDA launch failed: ", cudaGetErrorString(status));
+  STD_TORCH_CHECK(status == cudaSuccess, kernel,
+                  ": the CUDA launch failed: ", cudaGetErrorString(status));
 }
 
 }  // namespace

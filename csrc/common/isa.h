@@ -15,19 +15,19 @@ std::string isa_name();
 }  // namespace pyvqa
 
 // PV_ISA_NAME(f) is f_base, f_avx2 or f_avx512 inside a file compiled once per instruction set.
-// Such files keep everything else in an anonymous namespace and use no standard containers: an inline
-// function with external linkage, emitted with AVX-512 code, could be the copy that the linker keeps
-// for the whole library.
+// Such files keep everything else in an anonymous namespace and use no standard containers: an
+// inline function with external linkage, emitted with AVX-512 code, could be the copy that the
+// linker keeps for the whole library.
 #define PV_JOIN_(a, b) a##_##b
 #define PV_JOIN(a, b) PV_JOIN_(a, b)
 #define PV_ISA_NAME(function) PV_JOIN(function, PV_ISA)
 
 // PV_DISPATCH(f) is the function for the active instruction set.
 #if defined(__x86_64__)
-#define PV_DISPATCH(function)                                    \
-  (::pyvqa::active_isa() == ::pyvqa::Isa::avx512  ? function##_avx512 \
+#define PV_DISPATCH(function)                                        \
+  (::pyvqa::active_isa() == ::pyvqa::Isa::avx512 ? function##_avx512 \
    : ::pyvqa::active_isa() == ::pyvqa::Isa::avx2 ? function##_avx2   \
-                                                  : function##_base)
+                                                 : function##_base)
 #else
 #define PV_DISPATCH(function) function##_base
 #endif

@@ -1,5 +1,5 @@
-// Launching a kernel as a plain function call, so that the same source compiles under nvcc and, through
-// tests/host_cuda, under an ordinary C++ compiler.
+// Launching a kernel as a plain function call, so that the same source compiles under nvcc and,
+// through tests/host_cuda, under an ordinary C++ compiler.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -11,8 +11,8 @@
 namespace pyvqa {
 namespace {
 
-// Blocks that cover `items` with `block` threads each; at least one, because an empty grid is an error,
-// and few enough for the x dimension: kernels stride over what is left.
+// Blocks that cover `items` with `block` threads each; at least one, because an empty grid is an
+// error, and few enough for the x dimension: kernels stride over what is left.
 inline unsigned blocks_for(int64_t items, int block) {
   constexpr int64_t kMost = (int64_t{1} << 31) - 1;
   const int64_t blocks = (items + block - 1) / block;

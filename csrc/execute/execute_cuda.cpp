@@ -1,4 +1,5 @@
-// The ops on CUDA tensors: the checks and outputs of the CPU side, launched on torch's current stream.
+// The ops on CUDA tensors: the checks and outputs of the CPU side, launched on torch's current
+// stream.
 #include "common/cuda_stream.h"
 #include "execute/execute_check.h"
 #include "execute/execute_cuda.h"
@@ -7,7 +8,8 @@ namespace pyvqa {
 namespace {
 
 Tensor scratch_for(const Tensor& table, int64_t rows, int64_t width) {
-  return torch::stable::new_empty(table, {execute_scratch_words(table.size(0), rows, width)}, ScalarType::Long);
+  return torch::stable::new_empty(table, {execute_scratch_words(table.size(0), rows, width)},
+                                  ScalarType::Long);
 }
 
 void run(const ExecuteTensors& t, const Results& results, int64_t width) {
@@ -15,13 +17,16 @@ void run(const ExecuteTensors& t, const Results& results, int64_t width) {
   const Job job = t.job(t.programs.table.const_data_ptr<int64_t>());
   const Tensor scratch = scratch_for(t.programs.table, job.rows, width);
   const ExecuteCall call{&job, &results, static_cast<int>(width), 0, t.programs.id_bytes};
-  check_launch(launch_execute(call, scratch.mutable_data_ptr<int64_t>(), scope.stream()), "execute");
+  check_launch(launch_execute(call, scratch.mutable_data_ptr<int64_t>(), scope.stream()),
+               "execute");
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> execute_cuda(
-    const Tensor& programs, const Tensor& table, const Tensor& scene_index, const Tensor& words,
-    const Tensor& offsets, int64_t width, const Tensor& string_answers, const Tensor& integer_answers,
-    bool with_sets) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> execute_cuda(const Tensor& programs, const Tensor& table,
+                                                        const Tensor& scene_index,
+                                                        const Tensor& words, const Tensor& offsets,
+                                                        int64_t width, const Tensor& string_answers,
+                                                        const Tensor& integer_answers,
+                                                        bool with_sets) {
   const ExecuteTensors t(programs, table, scene_index, words, offsets, width);
   const AnswerTensors answers(programs, string_answers, integer_answers, width, with_sets);
   Results out = t.results();
@@ -48,8 +53,8 @@ Tensor verify_cuda(const Tensor& programs, const Tensor& table) {
   const Tensor scratch = scratch_for(p.table, p.programs.size(0), 1);
   const Job job = verify_job(p, p.table.const_data_ptr<int64_t>());
   const ExecuteCall call{&job, nullptr, 1, 0, p.id_bytes};
-  check_launch(launch_verify(call, status.mutable_data_ptr<int8_t>(), scratch.mutable_data_ptr<int64_t>(),
-                             scope.stream()),
+  check_launch(launch_verify(call, status.mutable_data_ptr<int8_t>(),
+                             scratch.mutable_data_ptr<int64_t>(), scope.stream()),
                "verify");
   return status;
 }

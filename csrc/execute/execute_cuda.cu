@@ -1,4 +1,5 @@
-// One thread runs one program: rows are independent, so there is nothing to reduce and nothing to order.
+// One thread runs one program: rows are independent, so there is nothing to reduce and nothing to
+// order.
 #include "execute/execute_cuda.h"
 
 #include "common/launch.h"
@@ -10,13 +11,14 @@ namespace {
 constexpr int kBlock = 128;
 constexpr int kCheckBlock = 256;
 constexpr int kWideBlock = 64;
-constexpr int64_t kWideThreads = 4096;  // enough for the rare wide scene, and bounds its scratch memory
+constexpr int64_t kWideThreads =
+    4096;  // enough for the rare wide scene, and bounds its scratch memory
 
 // What the launch finds out about a table, kept in the words behind the checked one.
 enum Note : int { many_registers = 0, end_id };
 
-// Copies the table, instructions that could lead outside the tables replaced by failing ones, and notes how
-// many registers it needs and which id ends a program, if there is only one.
+// Copies the table, instructions that could lead outside the tables replaced by failing ones, and
+// notes how many registers it needs and which id ends a program, if there is only one.
 __global__ void __launch_bounds__(kCheckBlock)
     check_table(const int64_t* table, int64_t vocabulary, int64_t* checked) {
   __shared__ int many, end_count, last_end;
@@ -53,10 +55,12 @@ __global__ void __launch_bounds__(kBlock) execute_rows(Job job, Results out) {
   }
 }
 
-// Scenes of more than 128 objects. Sixteen registers would be kilobytes of local memory, which a device sets
-// aside for every thread it can hold: these threads are few and keep their registers in scratch memory.
+// Scenes of more than 128 objects. Sixteen registers would be kilobytes of local memory, which a
+// device sets aside for every thread it can hold: these threads are few and keep their registers in
+// scratch memory.
 template <int W>
-__global__ void __launch_bounds__(kWideBlock) execute_wide(Job job, Results out, int id_bytes, Value<W>* scratch) {
+__global__ void __launch_bounds__(kWideBlock)
+    execute_wide(Job job, Results out, int id_bytes, Value<W>* scratch) {
   job.end_id = job.table[job.vocabulary + Note::end_id];
   const int64_t stride = int64_t{gridDim.x} * kWideBlock;
   const int64_t thread = int64_t{blockIdx.x} * kWideBlock + threadIdx.x;
@@ -99,11 +103,13 @@ int64_t wide_threads(int64_t rows) {
 }
 
 template <int W>
-cudaError_t launch_wide(const Job& job, const Results& out, int id_bytes, int64_t* scratch, cudaStream_t stream) {
+cudaError_t launch_wide(const Job& job, const Results& out, int id_bytes, int64_t* scratch,
+                        cudaStream_t stream) {
   static_assert(sizeof(Value<W>) == (1 + 2 * W) * sizeof(int64_t));
-  Value<W>* registers = reinterpret_cast<Value<W>*>(scratch + execute_scratch_words(job.vocabulary, 0, 1));
-  return launch(execute_wide<W>, static_cast<unsigned>(wide_threads(job.rows) / kWideBlock), kWideBlock, 0, stream,
-                job, out, id_bytes, registers);
+  Value<W>* registers =
+      reinterpret_cast<Value<W>*>(scratch + execute_scratch_words(job.vocabulary, 0, 1));
+  return launch(execute_wide<W>, static_cast<unsigned>(wide_threads(job.rows) / kWideBlock),
+                kWideBlock, 0, stream, job, out, id_bytes, registers);
 }
 
 // The job with its table replaced by the checked one in `scratch`.
@@ -136,7 +142,8 @@ cudaError_t launch_execute(const ExecuteCall& call, int64_t* scratch, cudaStream
   }
 }
 
-cudaError_t launch_verify(const ExecuteCall& call, int8_t* status, int64_t* scratch, cudaStream_t stream) {
+cudaError_t launch_verify(const ExecuteCall& call, int8_t* status, int64_t* scratch,
+                          cudaStream_t stream) {
   Job job = *static_cast<const Job*>(call.job);
   if (job.rows == 0) return cudaSuccess;
   const cudaError_t checked = with_checked_table(job, scratch, stream);

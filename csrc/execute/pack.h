@@ -22,7 +22,8 @@ struct PackedScenes {
 inline int words_per_set(int64_t objects) {
   for (const int width : {1, 2, 16, 64})
     if (objects <= 64 * width) return width;
-  throw std::invalid_argument("a scene has " + std::to_string(objects) + " objects; at most 4096 are supported");
+  throw std::invalid_argument("a scene has " + std::to_string(objects) +
+                              " objects; at most 4096 are supported");
 }
 
 enum class RelationSource { positions, stored };
@@ -51,7 +52,9 @@ class ScenePacker {
   const int width_;
   const RelationSource source_;
 
-  bool has_pixel_data(size_t s) const { return (table_.fields[s] & kHasPixel) != 0 && !table_.pixel.empty(); }
+  bool has_pixel_data(size_t s) const {
+    return (table_.fields[s] & kHasPixel) != 0 && !table_.pixel.empty();
+  }
   bool has_visibility_data(size_t s) const {
     return !table_.visibility.empty() && table_.scene_visibility[s] != SceneVisibility::unknown;
   }
@@ -62,7 +65,9 @@ class ScenePacker {
            (has_pixel_data(s) ? (n + 1) / 2 : 0);
   }
 
-  static void add(uint64_t* set, int64_t object) { set[object >> 6] |= uint64_t{1} << (object & 63); }
+  static void add(uint64_t* set, int64_t object) {
+    set[object >> 6] |= uint64_t{1} << (object & 63);
+  }
 
   void pack_scene(size_t s, int64_t first, uint64_t* words) const {
     const int64_t n = table_.counts[s];
@@ -102,8 +107,8 @@ class ScenePacker {
     }
   }
 
-  // Strict comparison in float64, no margin: an object is never related to one at the same coordinate
-  // (ns-vqa reason/executors/clevr_executor.py).
+  // Strict comparison in float64, no margin: an object is never related to one at the same
+  // coordinate (ns-vqa reason/executors/clevr_executor.py).
   void relate_by_position(int64_t first, int64_t n, uint64_t* relations) const {
     const double* p = table_.position.data() + 3 * first;
     for (int64_t i = 0; i < n; ++i) {
@@ -118,7 +123,8 @@ class ScenePacker {
 
   void relate_as_stored(size_t s, int64_t first, int64_t n, uint64_t* relations) const {
     if ((table_.fields[s] & kHasRelations) == 0)
-      throw std::invalid_argument("scene " + std::to_string(s) + " stores no relationships, which CLEVR-Ref+ programs need");
+      throw std::invalid_argument("scene " + std::to_string(s) +
+                                  " stores no relationships, which CLEVR-Ref+ programs need");
     for (int64_t o = 0; o < n; ++o) {
       for (int r = 0; r < kRelations; ++r) {
         const size_t slot = static_cast<size_t>(4 * (first + o) + r);
@@ -134,9 +140,11 @@ class ScenePacker {
     for (const int by_depth : {0, 1}) {
       for (int64_t o = 0; o < n; ++o) ids[static_cast<size_t>(o)] = static_cast<int>(o);
       const double* key = table_.pixel.data() + 3 * first + (by_depth ? 2 : 0);
-      std::stable_sort(ids.begin(), ids.end(), [key](int a, int b) { return key[3 * a] < key[3 * b]; });
+      std::stable_sort(ids.begin(), ids.end(),
+                       [key](int a, int b) { return key[3 * a] < key[3 * b]; });
       for (int64_t p = 0; p < n; ++p)
-        order[p >> 1] |= static_cast<uint64_t>(ids[static_cast<size_t>(p)]) << (32 * (p & 1) + 16 * by_depth);
+        order[p >> 1] |= static_cast<uint64_t>(ids[static_cast<size_t>(p)])
+                         << (32 * (p & 1) + 16 * by_depth);
     }
   }
 };

@@ -32,7 +32,8 @@ struct CompiledPrograms {
 
 class ProgramCompiler {
  public:
-  ProgramCompiler(Language language, const std::vector<std::string>& functions, const ProgramNodes& nodes)
+  ProgramCompiler(Language language, const std::vector<std::string>& functions,
+                  const ProgramNodes& nodes)
       : language_(language), nodes_(nodes), functions_(functions) {
     for (const std::string& f : functions) instructions_.push_back(instruction(language, f));
   }
@@ -50,12 +51,14 @@ class ProgramCompiler {
     }
     out_.rows.assign(static_cast<size_t>(nodes_.programs * out_.length), end);
     for (size_t q = 0; q < rows.size(); ++q)
-      std::copy(rows[q].begin(), rows[q].end(), out_.rows.begin() + static_cast<int64_t>(q) * out_.length);
+      std::copy(rows[q].begin(), rows[q].end(),
+                out_.rows.begin() + static_cast<int64_t>(q) * out_.length);
     return std::move(out_);
   }
 
  private:
-  static constexpr size_t kMaxTokens = 4096;  // a shared node is written once per use: bounds the growth
+  static constexpr size_t kMaxTokens =
+      4096;  // a shared node is written once per use: bounds the growth
 
   const Language language_;
   const ProgramNodes nodes_;
@@ -69,7 +72,8 @@ class ProgramCompiler {
   }
 
   int32_t intern(const Instruction& instruction) {
-    const auto [found, fresh] = ids_.try_emplace(instruction.word(), static_cast<int32_t>(out_.table.size()));
+    const auto [found, fresh] =
+        ids_.try_emplace(instruction.word(), static_cast<int32_t>(out_.table.size()));
     if (fresh) out_.table.push_back(instruction.word());
     return found->second;
   }
@@ -86,7 +90,8 @@ class ProgramCompiler {
       const int32_t f = nodes_.node_functions[k];
       if (f < 0 || static_cast<size_t>(f) >= functions_.size()) fail(q, "function id out of range");
       if (!instructions_[static_cast<size_t>(f)])
-        fail(q, "unknown function '" + functions_[static_cast<size_t>(f)] + "' at node " + std::to_string(i));
+        fail(q, "unknown function '" + functions_[static_cast<size_t>(f)] + "' at node " +
+                    std::to_string(i));
       for (int64_t a = 0; a < arity(k); ++a)
         if (input(k, a) < 0 || input(k, a) >= i)
           fail(q, "node " + std::to_string(i) + " uses node " + std::to_string(input(k, a)) +
@@ -107,18 +112,21 @@ class ProgramCompiler {
     while (!waiting.empty()) {
       const int64_t k = first(q) + waiting.back();
       waiting.pop_back();
-      if (row.size() >= kMaxTokens) fail(q, "longer than " + std::to_string(kMaxTokens) + " tokens in prefix form");
+      if (row.size() >= kMaxTokens)
+        fail(q, "longer than " + std::to_string(kMaxTokens) + " tokens in prefix form");
       row.push_back(intern(instruction_of(k)));
       for (int64_t a = arity(k) - 1; a >= 0; --a) waiting.push_back(input(k, a));
     }
   }
 
-  // Nodes in file order, results in registers while they are needed; written back to front because a
-  // row is executed from its end.
+  // Nodes in file order, results in registers while they are needed; written back to front because
+  // a row is executed from its end.
   void by_register(int64_t q, std::vector<int32_t>& row) {
     const int64_t n = count(q);
-    if (static_cast<size_t>(n) > kMaxTokens) fail(q, "more than " + std::to_string(kMaxTokens) + " nodes");
-    // last[i]: the last node that reads node i from a register (its first operand may be the accumulator)
+    if (static_cast<size_t>(n) > kMaxTokens)
+      fail(q, "more than " + std::to_string(kMaxTokens) + " nodes");
+    // last[i]: the last node that reads node i from a register (its first operand may be the
+    // accumulator)
     std::vector<int64_t> last(static_cast<size_t>(n), -1);
     for (int64_t i = 0; i < n; ++i)
       for (int64_t a = 0; a < arity(first(q) + i); ++a) {
@@ -131,13 +139,15 @@ class ProgramCompiler {
       const int64_t k = first(q) + i;
       Instruction ins = instruction_of(k);
       if (ins.op != Op::fail) {
-        if (arity(k) > 0 && input(k, 0) != i - 1) ins.first = home[static_cast<size_t>(input(k, 0))];
+        if (arity(k) > 0 && input(k, 0) != i - 1)
+          ins.first = home[static_cast<size_t>(input(k, 0))];
         if (arity(k) > 1) ins.second = home[static_cast<size_t>(input(k, 1))];
       }
       if (last[static_cast<size_t>(i)] >= 0) {
         uint8_t r = 1;
         while (r < kRegisters && busy_until[r] > i) ++r;
-        if (r == kRegisters) fail(q, "more than " + std::to_string(kRegisters - 1) + " results are needed at once");
+        if (r == kRegisters)
+          fail(q, "more than " + std::to_string(kRegisters - 1) + " results are needed at once");
         busy_until[r] = last[static_cast<size_t>(i)];
         ins.save = home[static_cast<size_t>(i)] = r;
       }

@@ -83,15 +83,18 @@ inline std::optional<Instruction> shared_instruction(const Function& f, bool boo
   const size_t values = f.values.size();
   if (values == 1) {
     if (const auto attribute = attribute_after(f.name, "filter_"))
-      if (const auto value = value_of(*attribute, f.values[0])) return Instruction{.op = Op::filter, .arg0 = *value};
+      if (const auto value = value_of(*attribute, f.values[0]))
+        return Instruction{.op = Op::filter, .arg0 = *value};
     if (f.name == "relate")
       if (const auto relation = position_of(kRelationNames, f.values[0]))
         return Instruction{.op = Op::relate, .arg0 = *relation};
     return std::nullopt;
   }
   if (values != 0) return std::nullopt;
-  if (const auto attribute = attribute_after(f.name, "same_")) return Instruction{.op = Op::same, .arg0 = *attribute};
-  if (const auto attribute = attribute_after(f.name, "query_")) return Instruction{.op = Op::query, .arg0 = *attribute};
+  if (const auto attribute = attribute_after(f.name, "same_"))
+    return Instruction{.op = Op::same, .arg0 = *attribute};
+  if (const auto attribute = attribute_after(f.name, "query_"))
+    return Instruction{.op = Op::query, .arg0 = *attribute};
   if (const auto attribute = attribute_after(f.name, "equal_"))
     return Instruction{.op = Op::equal_value, .arg0 = *attribute, .arg1 = as_boolean};
   if (f.name == "count") return Instruction{.op = Op::count};
@@ -106,7 +109,8 @@ inline std::optional<Instruction> shared_instruction(const Function& f, bool boo
 // Functions that CLEVR-Ref+ adds.
 inline std::optional<Instruction> expression_instruction(const Function& f) {
   using namespace language_tables;
-  if (f.name == "equal_object" && f.values.empty()) return Instruction{.op = Op::equal_object, .arg1 = 1};
+  if (f.name == "equal_object" && f.values.empty())
+    return Instruction{.op = Op::equal_object, .arg1 = 1};
   if (f.name == "filter_ordinal" && f.values.size() == 2)
     if (const auto argument = ordinal_argument(f.values[0], f.values[1]))
       return Instruction{.op = Op::ordinal, .arg0 = *argument};
@@ -132,9 +136,9 @@ inline int operands(Op op) {
   }
 }
 
-// The instruction of a function string, none for a string the language does not know. The second operand
-// of CLEVR's binary functions is what the last scene pushed aside; CLEVR-Ref+ gets its registers when a
-// program is compiled.
+// The instruction of a function string, none for a string the language does not know. The second
+// operand of CLEVR's binary functions is what the last scene pushed aside; CLEVR-Ref+ gets its
+// registers when a program is compiled.
 inline std::optional<Instruction> instruction(Language language, std::string_view text) {
   using namespace language_tables;
   const auto f = parse_function(text);
@@ -142,8 +146,10 @@ inline std::optional<Instruction> instruction(Language language, std::string_vie
   const bool ref = language == Language::clevr_ref, bare = f->values.empty();
   std::optional<Instruction> found;
   if (bare && f->name == "scene") found = Instruction{.op = ref ? Op::scene : Op::scene_push};
-  else if (bare && f->name == "unique") found = Instruction{.op = ref ? Op::unique_only : Op::unique_first};
-  else if (bare && f->name == "union") found = Instruction{.op = ref ? Op::union_sorted : Op::union_after};
+  else if (bare && f->name == "unique")
+    found = Instruction{.op = ref ? Op::unique_only : Op::unique_first};
+  else if (bare && f->name == "union")
+    found = Instruction{.op = ref ? Op::union_sorted : Op::union_after};
   else if (ref) found = expression_instruction(*f);
   if (!found) found = shared_instruction(*f, ref);
   if (found && !ref && operands(found->op) == 2) found->second = 1;

@@ -118,12 +118,18 @@ class Run:
             write_text(stored, to_yaml(config))
             return
         changes = changed_keys(read_source(stored), config)
-        if changes:
+        if changes and not self._has_begun():
+            write_text(stored, to_yaml(config))  # a start that failed before its first step
+        elif changes:
             more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
             raise ConfigError(
                 f"{stored}: this run has other settings ({'; '.join(changes[:3])}{more}); "
                 "give the same ones to continue it, or another --out"
             )
+
+    def _has_begun(self) -> bool:
+        log = self.folder / "log.jsonl"
+        return any(self.checkpoints.iterdir()) or (log.is_file() and log.stat().st_size > 0)
 
 
 def model_folder(folder: str | Path) -> Path:

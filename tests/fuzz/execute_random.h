@@ -1,5 +1,5 @@
-// Random tables, programs and scenes for the interpreter, from sensible to garbage; a seed gives the same
-// ones everywhere.
+// Random tables, programs and scenes for the interpreter, from sensible to garbage; a seed gives
+// the same ones everywhere.
 #pragma once
 
 #include <cstddef>
@@ -48,7 +48,9 @@ inline std::vector<int64_t> clevr_table() {
   using pyvqa::Op;
   std::vector<int64_t> table;
   const auto add = [&](Op op, int arg0 = 0, int second = 0) {
-    table.push_back(Instruction{.op = op, .second = static_cast<uint8_t>(second), .arg0 = static_cast<uint16_t>(arg0)}.word());
+    table.push_back(Instruction{
+        .op = op, .second = static_cast<uint8_t>(second), .arg0 = static_cast<uint16_t>(arg0)}
+                        .word());
   };
   add(Op::scene_push);
   add(Op::unique_first);
@@ -72,13 +74,15 @@ inline std::vector<int64_t> wild_table(Random& random, int size, bool sixteen_re
   const int registers = sixteen_registers ? pyvqa::kRegisters + 1 : 2;
   for (int i = 0; i < size; ++i) {
     pyvqa::Instruction word;
-    word.op = static_cast<pyvqa::Op>(random.below(static_cast<int>(pyvqa::Op::ops_count) + (random.chance(5) ? 3 : 0)));
+    word.op = static_cast<pyvqa::Op>(
+        random.below(static_cast<int>(pyvqa::Op::ops_count) + (random.chance(5) ? 3 : 0)));
     if (word.op == pyvqa::Op::end && random.chance(70)) word.op = pyvqa::Op::scene;
     if (random.chance(50)) word.first = static_cast<uint8_t>(random.below(registers));
     word.second = static_cast<uint8_t>(random.below(registers));
     if (random.chance(50)) word.save = static_cast<uint8_t>(random.below(registers));
     word.arg0 = static_cast<uint16_t>(random.below(random.chance(90) ? 4 : 20));
-    if (word.op == pyvqa::Op::ordinal) word.arg0 = static_cast<uint16_t>(random.below(4) << 8 | random.below(10));
+    if (word.op == pyvqa::Op::ordinal)
+      word.arg0 = static_cast<uint16_t>(random.below(4) << 8 | random.below(10));
     word.arg1 = static_cast<uint16_t>(random.below(2));
     table.push_back(random.chance(2) ? static_cast<int64_t>(random.next()) : word.word());
   }
@@ -89,12 +93,15 @@ inline std::vector<int64_t> wild_table(Random& random, int size, bool sixteen_re
 // ---- programs
 
 inline pyvqa::Signature signature_of(int64_t word) {
-  return pyvqa::signature(static_cast<pyvqa::Op>(word & 0xff), static_cast<int>(word >> 32 & 0xffff));
+  return pyvqa::signature(static_cast<pyvqa::Op>(word & 0xff),
+                          static_cast<int>(word >> 32 & 0xffff));
 }
 
-// Appends a well-typed program of the given type in prefix order. `binary` is how many functions of two
-// operands it may hold: each brings another scene, and the two-register machine has room for two.
-inline void grow(Random& random, const std::vector<int64_t>& table, int type, int depth, int& binary, Row& row) {
+// Appends a well-typed program of the given type in prefix order. `binary` is how many functions of
+// two operands it may hold: each brings another scene, and the two-register machine has room for
+// two.
+inline void grow(Random& random, const std::vector<int64_t>& table, int type, int depth,
+                 int& binary, Row& row) {
   std::vector<int64_t> fitting, sources;
   for (size_t id = 0; id < table.size(); ++id) {
     const pyvqa::Signature s = signature_of(table[id]);
@@ -112,7 +119,8 @@ inline void grow(Random& random, const std::vector<int64_t>& table, int type, in
 }
 
 // A row of `length` ids: typed, typed and then damaged, or any ids; most rows hold an end.
-inline Row program(Random& random, const std::vector<int64_t>& table, int length, int64_t largest_id) {
+inline Row program(Random& random, const std::vector<int64_t>& table, int length,
+                   int64_t largest_id) {
   Row row;
   const int64_t end = static_cast<int64_t>(table.size()) - 1;
   const int how = random.below(10);
@@ -121,14 +129,16 @@ inline Row program(Random& random, const std::vector<int64_t>& table, int length
     grow(random, table, 1 + random.below(8), 0, binary, row);
     row.push_back(end);
     for (int i = random.below(3); how > 4 && i >= 0; --i)
-      row[static_cast<size_t>(random.below(static_cast<int>(row.size())))] = random.below(static_cast<int>(table.size()));
+      row[static_cast<size_t>(random.below(static_cast<int>(row.size())))] =
+          random.below(static_cast<int>(table.size()));
   } else {
     const int tokens = length == 0 ? 0 : random.below(length);
     for (int i = 0; i < tokens; ++i) row.push_back(random.below(static_cast<int>(table.size())));
     if (random.chance(90)) row.push_back(end);
     if (random.chance(10) && !row.empty())
       row[static_cast<size_t>(random.below(static_cast<int>(row.size())))] =
-          static_cast<int64_t>(random.next() % (2 * static_cast<uint64_t>(largest_id))) - largest_id;
+          static_cast<int64_t>(random.next() % (2 * static_cast<uint64_t>(largest_id))) -
+          largest_id;
   }
   row.resize(static_cast<size_t>(length), random.chance(50) ? end : 0);
   return row;
@@ -136,15 +146,19 @@ inline Row program(Random& random, const std::vector<int64_t>& table, int length
 
 // ---- scenes
 
-inline int words_for(int objects) { return objects <= 64 ? 1 : objects <= 128 ? 2 : objects <= 1024 ? 16 : 64; }
+inline int words_for(int objects) {
+  return objects <= 64 ? 1 : objects <= 128 ? 2 : objects <= 1024 ? 16 : 64;
+}
 
-// A well-formed scene in the layout of bytecode.h, relations and orders drawn; `unknown` per cent of the
-// attribute values are strings outside CLEVR's lists.
+// A well-formed scene in the layout of bytecode.h, relations and orders drawn; `unknown` per cent
+// of the attribute values are strings outside CLEVR's lists.
 inline Words scene(Random& random, int n, int width, int unknown = 3) {
   const uint32_t flags = static_cast<uint32_t>(random.below(8));
   const auto size = [](int64_t words) { return static_cast<size_t>(words); };
   Words words(size(1 + pyvqa::kValues * width + n + int64_t{4} * n * width));
-  const auto add = [](uint64_t* set, int object) { set[object >> 6] |= uint64_t{1} << (object & 63); };
+  const auto add = [](uint64_t* set, int object) {
+    set[object >> 6] |= uint64_t{1} << (object & 63);
+  };
   words[0] = static_cast<uint64_t>(n) | uint64_t{flags} << 32;
   uint64_t* codes = words.data() + 1 + pyvqa::kValues * width;
   for (int o = 0; o < n; ++o) {
@@ -155,7 +169,8 @@ inline Words scene(Random& random, int n, int width, int unknown = 3) {
       if (code < 17) add(words.data() + 1 + (code - pyvqa::kFirstValueCode) * width, o);
     }
     for (int r = 0; r < 4; ++r)
-      for (int k = random.below(5); k > 0; --k) add(codes + n + (int64_t{r} * n + o) * width, random.below(n));
+      for (int k = random.below(5); k > 0; --k)
+        add(codes + n + (int64_t{r} * n + o) * width, random.below(n));
   }
   if (flags & pyvqa::has_visibility) {
     Words sets(size(2 * width));
@@ -172,7 +187,8 @@ inline Words scene(Random& random, int n, int width, int unknown = 3) {
         ids[size(other)] = p;
       }
       for (int p = 0; p < n; ++p)
-        order[size(p >> 1)] |= static_cast<uint64_t>(ids[size(p)]) << (32 * (p & 1) + 16 * by_depth);
+        order[size(p >> 1)] |= static_cast<uint64_t>(ids[size(p)])
+                               << (32 * (p & 1) + 16 * by_depth);
     }
     words.insert(words.end(), order.begin(), order.end());
   }
@@ -182,10 +198,12 @@ inline Words scene(Random& random, int n, int width, int unknown = 3) {
 // The same with words overwritten, or cut, or nothing but noise.
 inline Words damaged_scene(Random& random, int n, int width) {
   Words words = scene(random, n, width);
-  if (random.chance(30)) words.resize(static_cast<size_t>(random.below(static_cast<int>(words.size()) + 1)));
+  if (random.chance(30))
+    words.resize(static_cast<size_t>(random.below(static_cast<int>(words.size()) + 1)));
   for (int k = random.below(8); k > 0 && !words.empty(); --k)
     words[static_cast<size_t>(random.below(static_cast<int>(words.size())))] = random.next();
-  if (random.chance(30) && !words.empty()) words[0] = random.chance(50) ? random.next() : static_cast<uint64_t>(n);
+  if (random.chance(30) && !words.empty())
+    words[0] = random.chance(50) ? random.next() : static_cast<uint64_t>(n);
   return words;
 }
 

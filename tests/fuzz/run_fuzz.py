@@ -33,6 +33,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
 TEXT_TARGETS = ("json", "scenes", "questions")
 FLAGS = ("-std=c++20", "-g", "-fno-omit-frame-pointer", "-ffp-contract=off")
 FLAGS += ("-fno-sanitize-recover=all", f"-I{SOURCES}", "-DPV_ISA=base", "-DPV_ISA_base=1")
+FLAGS += ("-DPYVQA_BASE_ONLY", "-DPYVQA_LIBFUZZER")  # one instruction set, libFuzzer's entry point
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-// The names of CUDA that kernels and launchers use, on top of cuda_on_host.h. What is missing does not
-// compile: add it here when a kernel needs it.
+// The names of CUDA that kernels and launchers use, on top of cuda_on_host.h. What is missing does
+// not compile: add it here when a kernel needs it.
 #pragma once
 
 #include "cuda_on_host.h"
@@ -7,7 +7,9 @@
 // ---- barriers and warp-wide operations
 
 inline void __syncthreads() { host_cuda::Block::current().barrier(false); }
-inline int __syncthreads_count(int vote) { return host_cuda::Block::current().barrier(vote != 0).true_count; }
+inline int __syncthreads_count(int vote) {
+  return host_cuda::Block::current().barrier(vote != 0).true_count;
+}
 inline int __syncthreads_or(int vote) { return __syncthreads_count(vote) > 0; }
 inline int __syncthreads_and(int vote) {
   const host_cuda::Thread& me = host_cuda::Block::current().barrier(vote != 0);
@@ -25,18 +27,22 @@ T __shfl_sync(unsigned mask, T value, int source, int width = 32) {
 }
 template <class T>
 T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32) {
-  const int lane = static_cast<int>(host_cuda::Block::current().lane()), from = lane - static_cast<int>(delta);
+  const int lane = static_cast<int>(host_cuda::Block::current().lane()),
+            from = lane - static_cast<int>(delta);
   return host_cuda::shuffle(mask, value, from < host_cuda::segment_start(width) ? lane : from);
 }
 template <class T>
 T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32) {
-  const int lane = static_cast<int>(host_cuda::Block::current().lane()), from = lane + static_cast<int>(delta);
-  return host_cuda::shuffle(mask, value, from >= host_cuda::segment_start(width) + width ? lane : from);
+  const int lane = static_cast<int>(host_cuda::Block::current().lane()),
+            from = lane + static_cast<int>(delta);
+  return host_cuda::shuffle(mask, value,
+                            from >= host_cuda::segment_start(width) + width ? lane : from);
 }
 template <class T>
 T __shfl_xor_sync(unsigned mask, T value, int lanes, int width = 32) {
   const int lane = static_cast<int>(host_cuda::Block::current().lane()), from = lane ^ lanes;
-  return host_cuda::shuffle(mask, value, from >= host_cuda::segment_start(width) + width ? lane : from);
+  return host_cuda::shuffle(mask, value,
+                            from >= host_cuda::segment_start(width) + width ? lane : from);
 }
 inline unsigned __ballot_sync(unsigned mask, int vote) {
   const host_cuda::Thread& me =
@@ -51,7 +57,8 @@ inline int __all_sync(unsigned mask, int vote) { return __ballot_sync(mask, vote
 template <class T>
 unsigned __match_any_sync(unsigned mask, T value) {
   const uint64_t mine = host_cuda::to_bits(value);
-  const host_cuda::Thread& me = host_cuda::Block::current().warp(host_cuda::Collective::match, mask, mine);
+  const host_cuda::Thread& me =
+      host_cuda::Block::current().warp(host_cuda::Collective::match, mask, mine);
   unsigned same = 0;
   for (unsigned lane = 0; lane < 32; ++lane)
     if ((me.present >> lane & 1) && me.gathered[lane] == mine) same |= 1u << lane;
@@ -108,7 +115,9 @@ T atomicCAS(T* at, E expected, V value) {
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __popcll(unsigned long long x) { return __builtin_popcountll(x); }
 inline int __clz(int x) { return x == 0 ? 32 : __builtin_clz(static_cast<unsigned>(x)); }
-inline int __clzll(long long x) { return x == 0 ? 64 : __builtin_clzll(static_cast<unsigned long long>(x)); }
+inline int __clzll(long long x) {
+  return x == 0 ? 64 : __builtin_clzll(static_cast<unsigned long long>(x));
+}
 inline int __ffs(int x) { return __builtin_ffs(x); }
 inline int __ffsll(long long x) { return __builtin_ffsll(x); }
 inline float __fadd_rn(float a, float b) { return a + b; }
@@ -123,8 +132,8 @@ template <class T>
 T __ldg(const T* at) {
   return *at;
 }
-#define HOST_CUDA_MIN_MAX(T)                         \
-  inline T min(T a, T b) { return b < a ? b : a; }   \
+#define HOST_CUDA_MIN_MAX(T)                       \
+  inline T min(T a, T b) { return b < a ? b : a; } \
   inline T max(T a, T b) { return a < b ? b : a; }
 HOST_CUDA_MIN_MAX(int)
 HOST_CUDA_MIN_MAX(unsigned)
@@ -142,7 +151,12 @@ enum cudaError_t {
   cudaErrorMemoryAllocation = 2,
   cudaErrorInvalidConfiguration = 9
 };
-enum cudaMemcpyKind { cudaMemcpyHostToHost, cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
+enum cudaMemcpyKind {
+  cudaMemcpyHostToHost,
+  cudaMemcpyHostToDevice,
+  cudaMemcpyDeviceToHost,
+  cudaMemcpyDeviceToDevice
+};
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 using cudaStream_t = struct HostCudaStream*;
 
@@ -187,7 +201,8 @@ inline cudaError_t cudaFree(void* at) {
   std::free(at);
   return cudaSuccess;
 }
-inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t = nullptr) {
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
+                                   cudaStream_t = nullptr) {
   if (bytes > 0) std::memcpy(to, from, bytes);
   return cudaSuccess;
 }

@@ -1,15 +1,16 @@
-// CUDA's execution model for an ordinary C++ compiler, so that kernels can be run, compared with their CPU
-// twins and put under sanitizers on a machine without a GPU.
+// CUDA's execution model for an ordinary C++ compiler, so that kernels can be run, compared with
+// their CPU twins and put under sanitizers on a machine without a GPU.
 //
 // Compile a .cu file with `g++ -x c++ -I tests/host_cuda/include`; kernels are launched by
-// cudaLaunchKernelEx (csrc/common/launch.h), because <<<>>> is no C++. Blocks run one after the other. The
-// threads of a block run one after the other too, each until it waits for others: a thread that waits at a
-// barrier or in a warp-wide operation keeps its stack (fiber.h) and continues when its partners are there.
-// The order of the threads can be turned round or drawn (PYVQA_HOST_CUDA_ORDER = forward, backward or a
-// seed): a kernel with a barrier missing gives other results under another order. Shared memory is
-// filled with a pattern before each block, so reading what was never written shows as well.
-// Misuse that hangs or is undefined on a device (a barrier that some threads never reach, a warp-wide
-// operation by a lane outside its mask) ends the process with one line.
+// cudaLaunchKernelEx (csrc/common/launch.h), because <<<>>> is no C++. Blocks run one after the
+// other. The threads of a block run one after the other too, each until it waits for others: a
+// thread that waits at a barrier or in a warp-wide operation keeps its stack (fiber.h) and
+// continues when its partners are there. The order of the threads can be turned round or drawn
+// (PYVQA_HOST_CUDA_ORDER = forward, backward or a seed): a kernel with a barrier missing gives
+// other results under another order. Shared memory is filled with a pattern before each block, so
+// reading what was never written shows as well. Misuse that hangs or is undefined on a device (a
+// barrier that some threads never reach, a warp-wide operation by a lane outside its mask) ends the
+// process with one line.
 #pragma once
 
 #include <algorithm>
@@ -67,7 +68,8 @@ enum class Wait { nothing, block, warp };
 enum class Collective { sync, shuffle, vote, match };
 
 using Gathered = std::array<uint64_t, 32>;
-inline constexpr uint64_t kAbsentLane = 0xdeaddeaddeaddeadull;  // what a lane that has ended would give
+inline constexpr uint64_t kAbsentLane =
+    0xdeaddeaddeaddeadull;  // what a lane that has ended would give
 
 struct Thread {
   uint3 index;
@@ -76,9 +78,9 @@ struct Thread {
   Wait wait = Wait::nothing;
   Collective collective = Collective::sync;
   uint32_t mask = 0;
-  uint64_t given = 0;       // what it brings to the operation it waits in
-  Gathered gathered{};      // what all lanes of the mask brought
-  uint32_t present = 0;     // the lanes of the mask that took part
+  uint64_t given = 0;                    // what it brings to the operation it waits in
+  Gathered gathered{};                   // what all lanes of the mask brought
+  uint32_t present = 0;                  // the lanes of the mask that took part
   int true_count = 0, thread_count = 0;  // result of a block-wide vote
 };
 
@@ -172,7 +174,8 @@ class Block {
     bool any = release_barrier();
     for (size_t first = 0; first < threads_.size(); first += 32)
       for (size_t t = first; t < std::min(first + 32, threads_.size()); ++t)
-        if (threads_[t].wait == Wait::warp) any |= release_group(first, threads_[t].mask, threads_[t].collective);
+        if (threads_[t].wait == Wait::warp)
+          any |= release_group(first, threads_[t].mask, threads_[t].collective);
     return any;
   }
 
@@ -229,16 +232,17 @@ class Block {
 
   std::string where(size_t t) const {
     const uint3 i = threads_[t].index;
-    return "thread (" + std::to_string(i.x) + "," + std::to_string(i.y) + "," + std::to_string(i.z) +
-           ") of block (" + std::to_string(blockIdx.x) + "," + std::to_string(blockIdx.y) + "," +
-           std::to_string(blockIdx.z) + ")";
+    return "thread (" + std::to_string(i.x) + "," + std::to_string(i.y) + "," +
+           std::to_string(i.z) + ") of block (" + std::to_string(blockIdx.x) + "," +
+           std::to_string(blockIdx.y) + "," + std::to_string(blockIdx.z) + ")";
   }
 
   [[noreturn]] void report_deadlock() const {
     for (size_t t = 0; t < threads_.size(); ++t)
       if (!threads_[t].done)
-        die(where(t) + (threads_[t].wait == Wait::block ? " waits at a barrier that others never reach"
-                                                        : " waits for lanes of its mask that never come"));
+        die(where(t) + (threads_[t].wait == Wait::block
+                            ? " waits at a barrier that others never reach"
+                            : " waits for lanes of its mask that never come"));
     die("no thread can continue");
   }
 
@@ -291,7 +295,9 @@ T shuffle(unsigned mask, T value, int source) {
 }
 
 // The lane of its segment of `width` lanes that a shuffle reads; its own where that is outside.
-inline int segment_start(int width) { return static_cast<int>(Block::current().lane()) & ~(width - 1); }
+inline int segment_start(int width) {
+  return static_cast<int>(Block::current().lane()) & ~(width - 1);
+}
 
 }  // namespace host_cuda
 

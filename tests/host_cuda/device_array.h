@@ -18,7 +18,8 @@ class DeviceArray {
  public:
   explicit DeviceArray(const std::vector<T>& values) : size_(values.size()) {
     require(cudaMalloc(&data_, bytes()), "cudaMalloc");
-    require(cudaMemcpyAsync(data_, values.data(), bytes(), cudaMemcpyHostToDevice, nullptr), "copy");
+    require(cudaMemcpyAsync(data_, values.data(), bytes(), cudaMemcpyHostToDevice, nullptr),
+            "copy");
   }
   DeviceArray(const DeviceArray&) = delete;
   DeviceArray& operator=(const DeviceArray&) = delete;
@@ -29,7 +30,8 @@ class DeviceArray {
   std::vector<T> host() const {
     std::vector<T> values(size_);
     require(cudaDeviceSynchronize(), "kernel");
-    require(cudaMemcpyAsync(values.data(), data_, bytes(), cudaMemcpyDeviceToHost, nullptr), "copy");
+    require(cudaMemcpyAsync(values.data(), data_, bytes(), cudaMemcpyDeviceToHost, nullptr),
+            "copy");
     require(cudaDeviceSynchronize(), "copy");
     return values;
   }

@@ -1,6 +1,7 @@
-// Checks cuda_on_host.h: every feature that kernels may use, each against a result worked out by hand.
-// The same file compiles with nvcc, so on a machine with a GPU the expectations themselves can be checked.
-// `execution_model` runs all checks; with a word it runs one misuse (see test_host_cuda.py).
+// Checks cuda_on_host.h: every feature that kernels may use, each against a result worked out by
+// hand. The same file compiles with nvcc, so on a machine with a GPU the expectations themselves
+// can be checked. `execution_model` runs all checks; with a word it runs one misuse (see
+// test_host_cuda.py).
 #include "common/launch.h"
 
 #include <cstdio>
@@ -124,7 +125,8 @@ void check_block_votes() {
   const DeviceArray<int> out(std::vector<int>(40 * 3));
   require(pyvqa::launch(block_votes, 1, 48, 0, nullptr, out.data()), "block_votes");
   std::vector<int> got = out.host();
-  for (size_t i = 1; i < got.size(); ++i) got[i] = i % 3 == 0 ? got[i] : got[i] != 0;  // "non-zero" is true
+  for (size_t i = 1; i < got.size(); ++i)
+    got[i] = i % 3 == 0 ? got[i] : got[i] != 0;  // "non-zero" is true
   expect_equal("block votes", got, wanted);
 }
 
@@ -154,7 +156,8 @@ void check_atomics() {
 // Turns a row round in dynamic shared memory, block shape with three dimensions.
 __global__ void reverse_rows(const double* from, double* to, int length) {
   double* row = pyvqa::dynamic_shared<double>();
-  const int t = static_cast<int>((threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x);
+  const int t =
+      static_cast<int>((threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x);
   const int64_t first = (int64_t{blockIdx.y} * gridDim.x + blockIdx.x) * length;
   row[t] = from[first + t];
   __syncthreads();
@@ -177,9 +180,10 @@ void check_dynamic_shared() {
 
 void check_configurations() {
   const DeviceArray<int> out(std::vector<int>(64));
-  const cudaError_t results[] = {pyvqa::launch(without_barrier, 0, 64, 0, nullptr, out.data()),
-                                 pyvqa::launch(without_barrier, 1, 1025, 0, nullptr, out.data()),
-                                 pyvqa::launch(without_barrier, dim3(1, 65536), 64, 0, nullptr, out.data())};
+  const cudaError_t results[] = {
+      pyvqa::launch(without_barrier, 0, 64, 0, nullptr, out.data()),
+      pyvqa::launch(without_barrier, 1, 1025, 0, nullptr, out.data()),
+      pyvqa::launch(without_barrier, dim3(1, 65536), 64, 0, nullptr, out.data())};
   for (const cudaError_t status : results)
     if (status == cudaSuccess) {
       std::printf("an impossible launch was accepted\n");
@@ -203,7 +207,9 @@ __global__ void barrier_some_miss(int* out) {
   out[threadIdx.x] = 1;
 }
 
-__global__ void lane_outside_mask(unsigned* out) { out[threadIdx.x] = __ballot_sync(0x0000ffffu, 1); }
+__global__ void lane_outside_mask(unsigned* out) {
+  out[threadIdx.x] = __ballot_sync(0x0000ffffu, 1);
+}
 
 __global__ void beyond_shared(int* out) {
   __shared__ int small[8];
@@ -214,10 +220,14 @@ __global__ void beyond_shared(int* out) {
 
 int misuse(const std::string& name) {
   const DeviceArray<int> out(std::vector<int>(64));
-  if (name == "deadlock") require(pyvqa::launch(barrier_some_miss, 1, 32, 0, nullptr, out.data()), "launch");
+  if (name == "deadlock")
+    require(pyvqa::launch(barrier_some_miss, 1, 32, 0, nullptr, out.data()), "launch");
   if (name == "mask")
-    require(pyvqa::launch(lane_outside_mask, 1, 32, 0, nullptr, reinterpret_cast<unsigned*>(out.data())), "launch");
-  if (name == "overflow") require(pyvqa::launch(beyond_shared, 1, 32, 0, nullptr, out.data()), "launch");
+    require(pyvqa::launch(lane_outside_mask, 1, 32, 0, nullptr,
+                          reinterpret_cast<unsigned*>(out.data())),
+            "launch");
+  if (name == "overflow")
+    require(pyvqa::launch(beyond_shared, 1, 32, 0, nullptr, out.data()), "launch");
   if (name == "race") {
     require(pyvqa::launch(without_barrier, 1, 64, 0, nullptr, out.data()), "launch");
     for (const int v : out.host()) std::printf("%d ", v);

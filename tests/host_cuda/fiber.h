@@ -1,5 +1,5 @@
-// Fibers: functions with stacks of their own that can stop in the middle. AddressSanitizer is told of
-// every change of stack, so kernels can be checked with it.
+// Fibers: functions with stacks of their own that can stop in the middle. AddressSanitizer is told
+// of every change of stack, so kernels can be checked with it.
 #pragma once
 
 #include <ucontext.h>
@@ -18,7 +18,8 @@ namespace host_cuda {
 class Fiber {
  public:
   // `body` must never return: it ends with an eternal loop around leave().
-  explicit Fiber(std::function<void()> body) : body_(std::move(body)), stack_(new char[kStackBytes]) {
+  explicit Fiber(std::function<void()> body)
+      : body_(std::move(body)), stack_(new char[kStackBytes]) {
     getcontext(&inside_);
     inside_.uc_stack.ss_sp = stack_.get();
     inside_.uc_stack.ss_size = kStackBytes;

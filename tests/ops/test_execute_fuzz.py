@@ -1,4 +1,4 @@
-"""Random tables, programs and scenes through the interpreter (tests/fuzz/execute_fuzz.cpp)."""
+"""Random tables, programs and scenes through the interpreter (tests/fuzz/targets/execute.cpp)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from host_cuda.compiling import (
     run,
 )
 
-HARNESS = FUZZ / "execute_fuzz.cpp"
+HARNESS = FUZZ / "targets" / "execute.cpp"
 KERNEL = "execute/execute_kernel.cpp"
 
 

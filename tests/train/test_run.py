@@ -24,8 +24,21 @@ def test_config_is_stored_whole(tmp_path: Path) -> None:
     assert read_source(tmp_path / "a" / "run" / "config.yaml") == to_plain(_config(width=5))
 
 
-def test_many_changes_are_named_in_part(tmp_path: Path) -> None:
+def _begun(folder: Path) -> None:
+    run = Run.open(folder, _config())
+    run.start_log(0)
+    run.log("train", 0, 0, {"loss": 1.0})
+    run.close()
+
+
+def test_settings_can_be_mended_before_the_first_step(tmp_path: Path) -> None:
     Run.open(tmp_path, _config()).close()
+    Run.open(tmp_path, _config(width=7)).close()
+    assert read_source(tmp_path / "config.yaml") == to_plain(_config(width=7))
+
+
+def test_many_changes_are_named_in_part(tmp_path: Path) -> None:
+    _begun(tmp_path)
     changed = TinyConfig(stage="tiny/train", width=1, noise=0.5, sample=False, dropout=0.5)
     with pytest.raises(ConfigError, match=r"dropout: .*noise: .*sample: .* and 1 more"):
         Run.open(tmp_path, changed)

@@ -101,7 +101,7 @@ class ReinforceConfig(PretrainConfig):
 
 @dataclass(kw_only=True)
 class WorldDataConfig:
-    """Questions of the built-in world, made while training: no files, never the same one twice."""
+    """Questions of the built-in world, made while training: no files, no scene twice."""
 
     # Folders of question templates; `own` is the package's. Blocks of 250 scenes take turns.
     templates: list[str] = field(default_factory=list)

@@ -1,6 +1,6 @@
 """The parser's third stage: imitation on an endless stream of the world's questions.
 
-It makes the shipped parser. Nothing but templates is needed, and no question is seen twice.
+It makes the shipped parser. Nothing but templates is needed, and no scene comes twice.
 """
 
 from __future__ import annotations

@@ -1,303 +1,227 @@
-// The interpreter: any rows of ids on any scenes end in a value that the scene explains, whatever
-// the width of its sets, the size of the ids and the number of registers.
-#include "functions.h"
-#include "fuzz.h"
-
+// Random tables, programs and scenes, from sensible to garbage, through the interpreter. What must
+// hold: no sanitizer report (each array is an allocation of its own, so a step outside is seen),
+// results inside their ranges, the same results with and without a trace and under every
+// instruction set, and no program that `verify` accepts fails for a reason other than an empty set.
+// usage: execute_fuzz [programs] [seed]
+// With -DPYVQA_LIBFUZZER the same check is libFuzzer's entry point, its bytes being the random
+// choices.
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
 #include <string>
-#include <vector>
 
-#include "execute/execute.h"
 #include "execute/execute_kernel.h"
-#include "execute/pack.h"
-#include "programs/languages.h"
+#include "../execute_random.h"
 
 namespace {
 
-using namespace pyvqa;
-using fuzz::Bytes;
-using fuzz::require;
+using execute_random::Random;
+using execute_random::Row;
+using execute_random::Words;
+using Kernel = void (*)(const pyvqa::ExecuteCall&, int64_t, int64_t);
 
-struct Table {
-  std::vector<int64_t> words;
-  int64_t end_id = 0;
-  bool clevr = false;
+constexpr int kPrograms = 24;  // on one scene
+
+struct Tally {
+  int64_t programs = 0, kinds[7] = {};
 };
 
-// A language's functions, or words nobody made on purpose; the first word ends a program.
-Table make_table(Bytes& in) {
-  static const std::vector<std::string> functions = fuzz::all_functions();
-  Table table;
-  table.words.push_back(Instruction{.op = Op::end}.word());
-  if (in.below(3) == 0) {
-    for (int64_t k = in.below(40); k > 0; --k) {
-      int64_t word = in.value<int64_t>();
-      if (in.flip()) word = (word & ~int64_t{0xff}) | in.below(static_cast<int>(Op::ops_count));
-      if (in.flip()) word &= 0x0000000f0f0f0fff;
-      table.words.push_back(checked_instruction(word));
-      if ((table.words.back() & 0xff) == static_cast<int64_t>(Op::end)) table.end_id = -1;
-    }
-    return table;
-  }
-  table.clevr = in.flip();
-  for (const std::string& name : functions) {
-    const auto word = instruction(table.clevr ? Language::clevr : Language::clevr_ref, name);
-    table.words.push_back(word.value_or(Instruction{}).word());
-  }
-  return table;
+// Memory of exactly this size, so that AddressSanitizer sees the first byte outside.
+template <class T>
+std::unique_ptr<T[]> exact(const std::vector<T>& values) {
+  auto copy = std::make_unique<T[]>(values.size());
+  if (!values.empty()) std::memcpy(copy.get(), values.data(), values.size() * sizeof(T));
+  return copy;
 }
 
-int64_t draw_count(Bytes& in, int width) {
-  if (in.below(32) < 31) return in.below(12);
-  return 64 * width - in.below(64 * width);
-}
+struct Setting {
+  int width = 1, id_bytes = 4, length = 0, registers = 2;
+  bool clevr = true, damaged = false;
+  int objects = 0;
+};
 
-SceneTable make_scenes(Bytes& in, int width, bool& known) {
-  SceneTable table;
-  known = in.flip();
-  static constexpr int kFirst[] = {2, 10, 12, 15, kKnownStrings};
-  const bool pixels = in.flip(), classes = in.flip();
-  table.relation_offsets.push_back(0);
-  for (int64_t s = 1 + in.below(3); s > 0; --s) {
-    const int64_t count = draw_count(in, width);
-    table.counts.push_back(static_cast<int32_t>(count));
-    table.image_index.push_back(0);
-    table.image_filename.emplace_back();
-    table.fields.push_back(static_cast<uint8_t>(kHasRelations | (pixels ? kHasPixel : 0)));
-    table.scene_visibility.push_back(classes ? static_cast<SceneVisibility>(in.below(3))
-                                             : SceneVisibility::unknown);
-    for (int64_t o = 0; o < count; ++o) {
-      for (int a = 0; a < kAttributes; ++a) {
-        const int64_t code = known ? kFirst[a] + in.below(kFirst[a + 1] - kFirst[a]) : in.below(20);
-        table.codes.push_back(static_cast<uint16_t>(code));
-      }
-      for (int k = 0; k < 3; ++k) table.position.push_back(static_cast<double>(in.below(5)) - 2);
-      for (int k = 0; pixels && k < 3; ++k) table.pixel.push_back(static_cast<double>(in.below(4)));
-      if (classes) table.visibility.push_back(static_cast<Visibility>(in.below(3)));
-      for (int r = 0; r < kRelations; ++r) {
-        for (int64_t k = in.below(3); k > 0; --k) {
-          table.relation_items.push_back(static_cast<int32_t>(in.below(count)));
-        }
-        table.relation_offsets.push_back(static_cast<int64_t>(table.relation_items.size()));
-      }
-    }
-  }
-  table.strings = {"pink", "cone", "tiny"};
-  return table;
-}
-
-struct Outcome {
+struct Outputs {
   std::vector<uint8_t> kind, trace_kind;
-  std::vector<int32_t> value, answer, trace_value;
+  std::vector<int32_t> value, trace_value;
   std::vector<uint64_t> sets, trace_sets;
+
+  Outputs(const Setting& s, int rows, bool traced) {
+    const auto size = [](int n) { return static_cast<size_t>(n); };
+    kind.assign(size(rows), 99);
+    value.assign(size(rows), -99);
+    sets.assign(size(rows) * 2 * size(s.width), 0);
+    if (!traced) return;
+    trace_kind.assign(size(rows * s.length), 255);
+    trace_value.assign(size(rows * s.length), 0);
+    trace_sets.assign(size(rows * s.length) * 2 * size(s.width), 0);
+  }
+  pyvqa::Results pointers() {
+    pyvqa::Results r{};
+    r.kind = kind.data();
+    r.value = value.data();
+    r.sets = sets.data();
+    if (trace_kind.empty()) return r;
+    r.trace_kind = trace_kind.data();
+    r.trace_value = trace_value.data();
+    r.trace_sets = trace_sets.data();
+    return r;
+  }
 };
 
-struct Rows {
-  std::vector<int64_t> ids;
-  std::vector<int64_t> scene_index;
-  int64_t length = 0;
-};
+Setting draw_setting(Random& random) {
+  Setting s;
+  s.clevr = random.chance(60);
+  s.damaged = random.chance(25);
+  s.width = random.chance(80) ? 1 : random.chance(60) ? 2 : random.chance(80) ? 16 : 64;
+  s.objects = random.chance(85) ? random.below(14) : random.below(64 * s.width + 1);
+  if (s.objects > 1200) s.objects = 1200;
+  s.id_bytes = 1 << random.below(4);
+  s.length = random.chance(90) ? random.below(40) : 0;
+  return s;
+}
 
-// A well-formed, well-typed program in prefix order, drawn from whatever the table offers.
-class TypedProgram {
- public:
-  TypedProgram(Bytes& in, const Table& table) : in_(in), table_(table) {}
-
-  std::vector<int64_t> draw() {
-    write(set_type + static_cast<int>(in_.below(value_type + kAttributes - set_type)), 6);
-    ids_.push_back(0);
-    return ids_;
-  }
-
- private:
-  void write(int type, int depth) {
-    std::vector<int64_t> fitting;
-    for (size_t id = 0; id < table_.words.size(); ++id) {
-      const Signature s = signature_of(id);
-      const bool simple =
-          s.operands < 2 && s.gives != s.takes && op_of(id) != Op::relate && op_of(id) != Op::same;
-      if (s.operands >= 0 && s.gives == type && (depth > 0 || simple))
-        fitting.push_back(static_cast<int64_t>(id));
-    }
-    if (fitting.empty() || ids_.size() > 60) return;
-    const int64_t id =
-        fitting[static_cast<size_t>(in_.below(static_cast<int64_t>(fitting.size())))];
-    ids_.push_back(id);
-    const Signature s = signature_of(static_cast<size_t>(id));
-    for (int k = 0; k < s.operands; ++k) write(s.takes, depth - 1);
-  }
-
-  Op op_of(size_t id) const { return static_cast<Op>(table_.words[id] & 0xff); }
-  Signature signature_of(size_t id) const {
-    return signature(op_of(id), static_cast<int>(table_.words[id] >> 32 & 0xffff));
-  }
-
-  Bytes& in_;
-  const Table& table_;
-  std::vector<int64_t> ids_;
-};
-
-Rows make_rows(Bytes& in, const Table& table, int64_t scenes) {
-  Rows rows;
-  rows.length = in.below(30);
-  const auto known = static_cast<int64_t>(table.words.size());
-  for (int64_t row = 1 + in.below(16); row > 0; --row) {
-    rows.scene_index.push_back(in.below(16) == 0 ? in.value<int64_t>() : in.below(scenes));
-    if (in.flip()) {
-      std::vector<int64_t> ids = TypedProgram(in, table).draw();
-      ids.resize(static_cast<size_t>(rows.length), 0);
-      rows.ids.insert(rows.ids.end(), ids.begin(), ids.end());
-      continue;
-    }
-    const int64_t end = in.below(rows.length + 2);
-    for (int64_t k = 0; k < rows.length; ++k) {
-      if (k == end) rows.ids.push_back(0);
-      else if (in.below(32) == 0) rows.ids.push_back(in.value<int64_t>());
-      else rows.ids.push_back(in.below(known));
+std::vector<uint8_t> draw_programs(Random& random, const Setting& s,
+                                   const std::vector<int64_t>& table) {
+  std::vector<uint8_t> bytes(static_cast<size_t>(kPrograms * s.length * s.id_bytes));
+  const int64_t largest =
+      s.id_bytes == 1 ? 255 : static_cast<int64_t>(~uint64_t{0} >> (65 - 8 * s.id_bytes));
+  size_t at = 0;
+  for (int p = 0; p < kPrograms; ++p) {
+    const Row row = execute_random::program(random, table, s.length, largest / 2);
+    for (const int64_t id : row) {  // little endian: the low bytes
+      std::memcpy(bytes.data() + at, &id, static_cast<size_t>(s.id_bytes));
+      at += static_cast<size_t>(s.id_bytes);
     }
   }
-  return rows;
+  return bytes;
 }
 
-template <class Id>
-std::vector<uint8_t> stored(const std::vector<int64_t>& ids) {
-  std::vector<uint8_t> raw(ids.size() * sizeof(Id));
-  for (size_t k = 0; k < ids.size(); ++k) {
-    const Id id = static_cast<Id>(ids[k]);
-    std::memcpy(raw.data() + k * sizeof(Id), &id, sizeof(Id));
+[[noreturn]] void wrong(const std::string& what) {
+  std::fprintf(stderr, "execute_fuzz: %s\n", what.c_str());
+  std::abort();
+}
+
+void check_ranges(const Setting& s, const Outputs& out, const std::vector<int64_t>& scene_index) {
+  for (size_t p = 0; p < out.kind.size(); ++p) {
+    const int64_t value = out.value[p];
+    const auto kind = static_cast<pyvqa::Kind>(out.kind[p]);
+    bool fine = true;
+    if (kind == pyvqa::Kind::error)
+      fine = value >= (s.clevr ? 1 : 0) && value <= (s.clevr ? 9 : 0xffff);
+    else if (kind == pyvqa::Kind::object) fine = value >= 0 && value < 64 * s.width;
+    else if (kind == pyvqa::Kind::string) fine = value >= 0 && value <= 0xffff;
+    else if (kind == pyvqa::Kind::boolean) fine = value == 0 || value == 1;
+    else if (kind == pyvqa::Kind::integer)
+      fine = value >= 0 && value <= (s.damaged ? 128 * s.width : s.objects);
+    else fine = kind == pyvqa::Kind::none || kind == pyvqa::Kind::set;
+    if (kind == pyvqa::Kind::object && !s.damaged) fine = fine && value < s.objects;
+    if (scene_index[p] != 0 && kind != pyvqa::Kind::error) fine = false;
+    if (!fine)
+      wrong("kind " + std::to_string(out.kind[p]) + " with value " + std::to_string(value));
   }
-  return raw;
 }
 
-Job make_job(const Rows& rows, const void* ids, const Table& table, const PackedScenes& packed) {
-  return {ids,
-          static_cast<int64_t>(rows.scene_index.size()),
-          rows.length,
-          table.words.data(),
-          static_cast<int64_t>(table.words.size()),
-          rows.scene_index.data(),
-          reinterpret_cast<const uint64_t*>(packed.words.data()),
-          packed.offsets.data(),
-          static_cast<int64_t>(packed.offsets.size()) - 1,
-          static_cast<int64_t>(packed.words.size()),
-          table.end_id};
-}
-
-Outcome run(const Job& job, int width, int registers, int id_bytes) {
-  const auto rows = static_cast<size_t>(job.rows), length = static_cast<size_t>(job.length);
-  Outcome out;
-  out.kind.resize(rows);
-  out.trace_kind.resize(rows * length, 255);
-  out.value.resize(rows);
-  out.answer.resize(rows);
-  out.trace_value.resize(rows * length);
-  out.sets.resize(rows * 2 * width);
-  out.trace_sets.resize(rows * length * 2 * width);
-  const std::vector<int32_t> strings(19, 5), integers(11, 6);
-  const Results results{out.kind.data(),       out.value.data(),
-                        out.answer.data(),     out.sets.data(),
-                        strings.data(),        static_cast<int64_t>(strings.size()),
-                        integers.data(),       static_cast<int64_t>(integers.size()),
-                        out.trace_kind.data(), out.trace_value.data(),
-                        out.trace_sets.data()};
-  execute_rows_base({&job, &results, width, registers, id_bytes}, 0, job.rows);
-  return out;
-}
-
-int64_t objects_of(const PackedScenes& packed, int64_t scene) {
-  const auto at = static_cast<size_t>(packed.offsets[static_cast<size_t>(scene)]);
-  return packed.words[at] & 0xffffffff;
-}
-
-bool holds_objects_only(const uint64_t* set, int width, int64_t objects) {
-  for (int64_t bit = objects; bit < 64 * width; ++bit) {
-    if (set[bit >> 6] >> (bit & 63) & 1) return false;
+void check_verified(const Setting& s, const Outputs& out, const std::vector<int8_t>& status,
+                    const std::vector<int64_t>& scene_index) {
+  if (!s.clevr || s.damaged) return;
+  for (size_t p = 0; p < status.size(); ++p) {
+    if (status[p] < 0 || status[p] > static_cast<int>(pyvqa::Reason::missing_data))
+      wrong("verify gives no reason");
+    if (status[p] != 0 || scene_index[p] != 0 || out.kind[p] != 0) continue;
+    if (out.value[p] != static_cast<int>(pyvqa::Reason::empty_set))
+      wrong("a verified program failed");
   }
-  return true;
 }
 
-void check(const Outcome& out, const Rows& rows, const PackedScenes& packed, int width) {
-  for (size_t row = 0; row < rows.scene_index.size(); ++row) {
-    const auto kind = static_cast<Kind>(out.kind[row]);
-    require(kind >= Kind::error && kind <= Kind::boolean, "a result has a kind");
-    if (kind == Kind::error) {
-      require(out.value[row] >= 0 && out.value[row] <= 0xffff, "an error has a reason");
-      continue;
+// One scene, one table, some programs, all kernels.
+void check_once(Random& random, const std::vector<Kernel>& kernels, Tally& tally) {
+  const Setting s = draw_setting(random);
+  const Words packed = s.damaged
+                           ? execute_random::damaged_scene(random, s.objects, s.width)
+                           : execute_random::scene(random, s.objects, s.width, s.clevr ? 0 : 3);
+  const auto scene = exact(packed);
+  const int64_t scene_words = static_cast<int64_t>(packed.size());
+  std::vector<int64_t> words = s.clevr ? execute_random::clevr_table()
+                                       : execute_random::wild_table(random, 50, random.chance(70));
+  const std::vector<uint8_t> ids = draw_programs(random, s, words);
+  for (int64_t& word : words) word = pyvqa::checked_instruction(word);
+  const auto table = exact(words);
+  const auto programs = exact(ids);
+  const int64_t offsets[] = {0, scene_words};
+  std::vector<int64_t> scene_index(kPrograms, 0);
+  for (int64_t& index : scene_index)
+    if (random.chance(2)) index = static_cast<int64_t>(random.next()) >> random.below(63);
+
+  pyvqa::Job job{};
+  job.programs = programs.get();
+  job.rows = kPrograms;
+  job.length = s.length;
+  job.table = table.get();
+  job.vocabulary = static_cast<int64_t>(words.size());
+  job.scene_index = scene_index.data();
+  job.words = scene.get();
+  job.offsets = offsets;
+  job.scenes = 1;
+  job.word_count = scene_words;
+  job.end_id = s.clevr ? job.vocabulary - 1 : -1;
+
+  Outputs first(s, kPrograms, false);
+  std::vector<int8_t> status(kPrograms, 99);
+  const int registers = s.clevr ? 2 : pyvqa::kRegisters;
+  for (size_t k = 0; k < kernels.size(); ++k)
+    for (const bool traced : {false, true}) {
+      Outputs out(s, kPrograms, traced);
+      const pyvqa::Results results = out.pointers();
+      kernels[k](pyvqa::ExecuteCall{&job, &results, s.width, registers, s.id_bytes}, 0, kPrograms);
+      if (k == 0 && !traced) first = out;
+      if (out.kind != first.kind || out.value != first.value || out.sets != first.sets)
+        wrong(traced ? "the trace changes results" : "instruction sets differ");
     }
-    const int64_t scene = rows.scene_index[row];
-    require(scene >= 0 && scene + 1 < static_cast<int64_t>(packed.offsets.size()),
-            "only known scenes give values");
-    const int64_t objects = objects_of(packed, scene);
-    if (kind == Kind::object) {
-      require(out.value[row] >= 0 && out.value[row] < objects, "an object is one of the scene");
-    }
-    for (int part = 0; part < 2; ++part) {
-      const uint64_t* set = out.sets.data() + (2 * row + part) * width;
-      require(holds_objects_only(set, width, objects), "a set holds objects of the scene");
-    }
-  }
+  pyvqa::verify_rows_base(pyvqa::ExecuteCall{&job, nullptr, 1, 2, s.id_bytes}, status.data(), 0,
+                          kPrograms);
+  check_ranges(s, first, scene_index);
+  check_verified(s, first, status, scene_index);
+  tally.programs += kPrograms;
+  for (const uint8_t kind : first.kind) ++tally.kinds[kind];
 }
 
-void check_verdicts(const Job& job, const Outcome& out) {
-  std::vector<int8_t> status(static_cast<size_t>(job.rows));
-  verify_rows_base({&job, nullptr, 1, 2, 8}, status.data(), 0, job.rows);
-  for (size_t row = 0; row < status.size(); ++row) {
-    if (status[row] != 0 || static_cast<Kind>(out.kind[row]) != Kind::error) continue;
-    const auto reason = static_cast<Reason>(out.value[row]);
-    require(reason == Reason::empty_set || reason == Reason::unknown_scene,
-            "a program that verifies fails for want of objects only");
-  }
-}
-
-bool same(const Outcome& a, const Outcome& b) {
-  return a.kind == b.kind && a.value == b.value && a.answer == b.answer &&
-         a.trace_kind == b.trace_kind && a.trace_value == b.trace_value;
-}
-
-// Words that no packer wrote: the interpreter may say anything, but stays inside them.
-void run_hostile(Bytes& in, Job job, PackedScenes packed, int width, int registers) {
-  if (packed.words.empty()) return;
-  for (int64_t k = 1 + in.below(8); k > 0; --k) {
-    const auto at = static_cast<size_t>(in.below(static_cast<int64_t>(packed.words.size())));
-    packed.words[at] = in.flip() ? in.value<int64_t>() : packed.words[at] ^ in.value<uint8_t>();
-  }
-  if (in.flip())
-    packed.offsets[static_cast<size_t>(in.below(static_cast<int64_t>(packed.offsets.size())))] =
-        in.value<int64_t>();
-  job.words = reinterpret_cast<const uint64_t*>(packed.words.data());
-  job.offsets = packed.offsets.data();
-  run(job, width, registers, 8);
+std::vector<Kernel> kernels_of_this_machine() {
+  std::vector<Kernel> kernels{pyvqa::execute_rows_base};
+#if defined(__x86_64__) && !defined(PYVQA_BASE_ONLY)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2")) kernels.push_back(pyvqa::execute_rows_avx2);
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+    kernels.push_back(pyvqa::execute_rows_avx512);
+#endif
+  return kernels;
 }
 
 }  // namespace
 
+#if defined(PYVQA_LIBFUZZER)
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  Bytes in(data, size);
-  const int64_t size_class = in.below(32);
-  const int width = size_class < 26 ? 1 : size_class < 31 ? 2 : 16;
-  const int wider = width == 1 ? 2 : width == 2 ? 16 : 64;
-  const Table table = make_table(in);
-  bool known = false;
-  const SceneTable scenes = make_scenes(in, width, known);
-  const RelationSource source = in.flip() ? RelationSource::stored : RelationSource::positions;
-  const PackedScenes packed = ScenePacker(scenes, width, source).pack();
-  const Rows rows = make_rows(in, table, static_cast<int64_t>(scenes.counts.size()));
-  int registers = 2;
-  for (const int64_t word : table.words) {
-    if (needs_many_registers(word)) registers = kRegisters;
-  }
-  const Job job = make_job(rows, rows.ids.data(), table, packed);
-  const Outcome out = run(job, width, registers, 8);
-  check(out, rows, packed, width);
-  if (table.clevr && known) check_verdicts(job, out);
-  require(same(out, run(job, width, kRegisters, 8)), "more registers change nothing");
-  const PackedScenes wide = ScenePacker(scenes, wider, source).pack();
-  require(same(out, run(make_job(rows, rows.ids.data(), table, wide), wider, registers, 8)),
-          "wider sets change nothing");
-  const std::vector<uint8_t> bytes = stored<uint8_t>(rows.ids), shorts = stored<int16_t>(rows.ids),
-                             ints = stored<int32_t>(rows.ids);
-  run(make_job(rows, bytes.data(), table, packed), width, registers, 1);
-  run(make_job(rows, shorts.data(), table, packed), width, registers, 2);
-  run(make_job(rows, ints.data(), table, packed), width, registers, 4);
-  run_hostile(in, job, packed, width, registers);
+  static const std::vector<Kernel> kernels = kernels_of_this_machine();
+  Random random(data, size);
+  Tally tally;
+  check_once(random, kernels, tally);
   return 0;
 }
+#else
+int main(int argc, char** argv) {
+  const int64_t programs = argc > 1 ? std::atoll(argv[1]) : 100000;
+  Random random(argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1);
+  const std::vector<Kernel> kernels = kernels_of_this_machine();
+  Tally tally;
+  while (tally.programs < programs) check_once(random, kernels, tally);
+  std::printf(
+      "execute_fuzz: %lld programs, %zu instruction sets; error %lld none %lld integer %lld string "
+      "%lld object %lld set %lld boolean %lld\n",
+      static_cast<long long>(tally.programs), kernels.size(),
+      static_cast<long long>(tally.kinds[0]), static_cast<long long>(tally.kinds[1]),
+      static_cast<long long>(tally.kinds[2]), static_cast<long long>(tally.kinds[3]),
+      static_cast<long long>(tally.kinds[4]), static_cast<long long>(tally.kinds[5]),
+      static_cast<long long>(tally.kinds[6]));
+  return 0;
+}
+#endif
