@@ -140,3 +140,13 @@ def test_the_sources_speak_of_the_project_alone() -> None:
         if machine.search(line)
     ]
     assert places == []
+
+
+def test_test_modules_have_names_of_their_own() -> None:
+    """Outside packages pytest knows a test module by its bare name, so two of one name clash."""
+    names: dict[str, list[str]] = {}
+    for folder in ("tests", "benchmarks"):
+        for path in (ROOT / folder).rglob("*.py"):
+            if path.name != "conftest.py" and not (path.parent / "__init__.py").is_file():
+                names.setdefault(path.name, []).append(path.relative_to(ROOT).as_posix())
+    assert [paths for paths in names.values() if len(paths) > 1] == []

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
@@ -35,7 +36,7 @@ class Progress:
         self._start = self._last_line = time.monotonic()
         self._text = ""
         terminal = shown and sys.stderr.isatty()
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Any] | None = None
         if terminal:
             self._bar = tqdm(total=total, initial=step, unit="step", dynamic_ncols=True)
 

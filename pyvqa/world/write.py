@@ -37,7 +37,7 @@ from pyvqa.world.scenes import (
 from pyvqa.world.template_files import Templates
 from pyvqa.world.verify import wrong_answers
 
-Progress = Callable[[int], None]
+Progress = Callable[[int], object]
 
 
 def _silent(scenes: int) -> None:
