@@ -3,8 +3,8 @@
 // A program is a row of small integers (for CLEVR: the token ids themselves). Each integer names an
 // instruction in a table that belongs to the language; execution starts before the first `end` and
 // walks back to the start of the row, because prefix order read backwards meets operands before
-// operators. An instruction reads registers, leaves its result in register 0 (the accumulator) and may
-// save a copy in another register. pyvqa/programs/README.md shows how each language fits.
+// operators. An instruction reads registers, leaves its result in register 0 (the accumulator) and
+// may save a copy in another register. pyvqa/programs/README.md shows how each language fits.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,8 @@ enum class Op : uint8_t {
   skip = 0,      // leaves everything as it is
   end,           // end of the program; never executed
   fail,          // error with reason arg0
-  scene_push,    // register 1 <- accumulator, accumulator <- all objects; error if register 1 is taken
+  scene_push,    // register 1 <- accumulator, accumulator <- all objects; error if register 1 is
+                 // taken
   scene,         // all objects
   filter,        // keep objects with attribute value arg0
   unique_first,  // first object of a set (it need not be the only one)
@@ -40,21 +41,21 @@ enum class Kind : int32_t { error = 0, none, integer, string, object, set, boole
 
 // Why a program failed: the value that goes with Kind::error.
 enum class Reason : int32_t {
-  no_end = 1,       // the row has no end
-  unknown_token,    // an id outside the table
-  unknown_scene,    // a scene index outside the table of scenes
-  type_mismatch,    // an operand of the wrong kind, or missing
-  empty_set,        // the first object of nothing
-  third_scene,      // the two-register machine holds two scenes
-  invalid,          // CLEVR-Ref+'s own "invalid" marker
-  bad_arity,        // wrong number of operands
-  missing_data      // the scene lacks pixel coordinates or masks
+  no_end = 1,     // the row has no end
+  unknown_token,  // an id outside the table
+  unknown_scene,  // a scene index outside the table of scenes
+  type_mismatch,  // an operand of the wrong kind, or missing
+  empty_set,      // the first object of nothing
+  third_scene,    // the two-register machine holds two scenes
+  invalid,        // CLEVR-Ref+'s own "invalid" marker
+  bad_arity,      // wrong number of operands
+  missing_data    // the scene lacks pixel coordinates or masks
 };
 
 // One instruction = one 64-bit word of the table, least significant byte first:
 //   op 8 | first 8 | second 8 | save 8 | arg0 16 | arg1 16
-// first/second: register of the operand, save: register that receives a copy; 0 = accumulator / none.
-// arg1 of truth-valued instructions: 0 gives the strings "yes"/"no", 1 a boolean.
+// first/second: register of the operand, save: register that receives a copy; 0 = accumulator /
+// none. arg1 of truth-valued instructions: 0 gives the strings "yes"/"no", 1 a boolean.
 inline constexpr int kRegisters = 16;
 
 struct Instruction {
@@ -75,7 +76,8 @@ struct Instruction {
 //   codes              n            four 16-bit string codes: color, material, shape, size
 //   relations          4 * n * W    row [r][i]: the objects that stand in relation r to object i
 //   visible            2 * W        fully, partially         (flag has_visibility)
-//   order              ceil(n / 2)  32 bits an object: its id in left-to-right order (low half) and in
+//   order              ceil(n / 2)  32 bits an object: its id in left-to-right order (low half) and
+//   in
 //                                   near-to-far order (high half)   (flag has_pixels)
 inline constexpr int kValues = 15;
 inline constexpr int kFirstValueCode = 2;

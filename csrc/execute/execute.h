@@ -26,9 +26,10 @@ PV_HD int lowest_bit(uint64_t word) {  // undefined for 0
 #endif
 }
 
-// A register. A set is ordered: the objects of `head` in file order, then those of `tail`. Two parts
-// are enough: only union_after makes a tail, its second operand is the set saved by scene_push, and
-// that one is always a single part because no union can come before the second scene.
+// A register. A set is ordered: the objects of `head` in file order, then those of `tail`. Two
+// parts are enough: only union_after makes a tail, its second operand is the set saved by
+// scene_push, and that one is always a single part because no union can come before the second
+// scene.
 template <int W>
 struct Value {
   Kind kind = Kind::none;
@@ -62,8 +63,12 @@ struct Scene {
 };
 
 // First and one-past-last string code of an attribute's own values.
-PV_HD int first_code(int attribute) { return attribute == 0 ? 2 : attribute == 1 ? 10 : attribute == 2 ? 12 : 15; }
-PV_HD int last_code(int attribute) { return attribute == 0 ? 10 : attribute == 1 ? 12 : attribute == 2 ? 15 : 17; }
+PV_HD int first_code(int attribute) {
+  return attribute == 0 ? 2 : attribute == 1 ? 10 : attribute == 2 ? 12 : 15;
+}
+PV_HD int last_code(int attribute) {
+  return attribute == 0 ? 10 : attribute == 1 ? 12 : attribute == 2 ? 15 : 17;
+}
 PV_HD bool is_value_of(int code, int attribute) {
   return code >= first_code(attribute) && code < last_code(attribute);
 }
@@ -103,10 +108,8 @@ PV_HD int size_of(const Value<W>& v) {
 // The first object of an ordered set, -1 if it is empty.
 template <int W>
 PV_HD int first_of(const Value<W>& v) {
-  PV_UNROLL_WORDS for (int w = 0; w < W; ++w)
-    if (v.head[w]) return 64 * w + lowest_bit(v.head[w]);
-  PV_UNROLL_WORDS for (int w = 0; w < W; ++w)
-    if (v.tail[w]) return 64 * w + lowest_bit(v.tail[w]);
+  PV_UNROLL_WORDS for (int w = 0; w < W; ++w) if (v.head[w]) return 64 * w + lowest_bit(v.head[w]);
+  PV_UNROLL_WORDS for (int w = 0; w < W; ++w) if (v.tail[w]) return 64 * w + lowest_bit(v.tail[w]);
   return -1;
 }
 
@@ -190,12 +193,14 @@ PV_HD void binary(Value<W>& a, const Value<W>& b, Op op, int arg0, int arg1) {
       if (!is_value_of(a.value, arg0) || !is_value_of(b.value, arg0))
         return fail(a, Reason::type_mismatch);
       return truth(a, a.value == b.value, arg1);
-    case Op::equal_object:
-      return truth(a, a.value == b.value, arg1);
+    case Op::equal_object: return truth(a, a.value == b.value, arg1);
     case Op::compare:
-      return truth(a, arg0 == 0 ? a.value == b.value : arg0 == 1 ? a.value < b.value : a.value > b.value, arg1);
-    default:
-      return combine(a, b, op);
+      return truth(a,
+                   arg0 == 0   ? a.value == b.value
+                   : arg0 == 1 ? a.value < b.value
+                               : a.value > b.value,
+                   arg1);
+    default: return combine(a, b, op);
   }
 }
 
@@ -214,7 +219,10 @@ PV_HD void compute(Op op, uint64_t word, Value<W>& a, Value<W>* saved, const Sce
   switch (op) {
     case Op::filter: fail(a, Reason::type_mismatch); break;  // of no set
     case Op::scene_push:
-      if (saved[1].kind != Kind::none) { fail(a, Reason::third_scene); break; }
+      if (saved[1].kind != Kind::none) {
+        fail(a, Reason::third_scene);
+        break;
+      }
       saved[1] = a;
       [[fallthrough]];
     case Op::scene:
@@ -223,40 +231,67 @@ PV_HD void compute(Op op, uint64_t word, Value<W>& a, Value<W>* saved, const Sce
       clear_set<W>(a.tail);
       break;
     case Op::unique_first: {
-      if (a.kind != Kind::set) { fail(a, Reason::type_mismatch); break; }
+      if (a.kind != Kind::set) {
+        fail(a, Reason::type_mismatch);
+        break;
+      }
       const int object = first_of(a);
-      if (object < 0) { fail(a, Reason::empty_set); break; }
+      if (object < 0) {
+        fail(a, Reason::empty_set);
+        break;
+      }
       a.kind = Kind::object;
       a.value = object;
       break;
     }
     case Op::unique_only:
-      if (a.kind != Kind::set) { fail(a, Reason::type_mismatch); break; }
-      if (size_of(a) != 1) { fail(a, Reason::invalid); break; }
+      if (a.kind != Kind::set) {
+        fail(a, Reason::type_mismatch);
+        break;
+      }
+      if (size_of(a) != 1) {
+        fail(a, Reason::invalid);
+        break;
+      }
       a.kind = Kind::object;
       a.value = first_of(a);
       break;
     case Op::relate:
-      if (a.kind != Kind::object) { fail(a, Reason::type_mismatch); break; }
+      if (a.kind != Kind::object) {
+        fail(a, Reason::type_mismatch);
+        break;
+      }
       read_set<W>(a.head, scene.related(arg0, a.value), scene.objects());
       clear_set<W>(a.tail);
       a.kind = Kind::set;
       break;
     case Op::same:
-      if (a.kind != Kind::object) { fail(a, Reason::type_mismatch); break; }
+      if (a.kind != Kind::object) {
+        fail(a, Reason::type_mismatch);
+        break;
+      }
       same_attribute(a, arg0, scene);
       break;
     case Op::count:
-      if (a.kind != Kind::set) { fail(a, Reason::type_mismatch); break; }
+      if (a.kind != Kind::set) {
+        fail(a, Reason::type_mismatch);
+        break;
+      }
       a.value = size_of(a);
       a.kind = Kind::integer;
       break;
     case Op::exist:
-      if (a.kind != Kind::set) { fail(a, Reason::type_mismatch); break; }
+      if (a.kind != Kind::set) {
+        fail(a, Reason::type_mismatch);
+        break;
+      }
       truth(a, size_of(a) > 0, arg1);
       break;
     case Op::query:
-      if (a.kind != Kind::object) { fail(a, Reason::type_mismatch); break; }
+      if (a.kind != Kind::object) {
+        fail(a, Reason::type_mismatch);
+        break;
+      }
       a.value = scene.code(a.value, arg0);
       a.kind = Kind::string;
       break;
@@ -269,18 +304,21 @@ PV_HD void compute(Op op, uint64_t word, Value<W>& a, Value<W>* saved, const Sce
       binary(a, saved[static_cast<int>(word >> 16) & (R - 1)], op, arg0, arg1);
       break;
     case Op::ordinal:
-      if (a.kind != Kind::set) { fail(a, Reason::type_mismatch); break; }
+      if (a.kind != Kind::set) {
+        fail(a, Reason::type_mismatch);
+        break;
+      }
       ordinal(a, arg0, scene);
       break;
     case Op::visible:
-      if (a.kind != Kind::set) { fail(a, Reason::type_mismatch); break; }
+      if (a.kind != Kind::set) {
+        fail(a, Reason::type_mismatch);
+        break;
+      }
       visible(a, arg0, scene);
       break;
-    case Op::fail:
-      fail(a, static_cast<Reason>(arg0));
-      break;
-    default:
-      break;
+    case Op::fail: fail(a, static_cast<Reason>(arg0)); break;
+    default: break;
   }
 }
 
@@ -301,33 +339,33 @@ PV_HD void step(uint64_t word, Value<W>& a, Value<W>* saved, const Scene<W>& sce
 
 // What one call executes; all pointers are valid on the side (host or device) that runs it.
 struct Job {
-  const void* programs;        // [rows, length] ids
+  const void* programs;  // [rows, length] ids
   int64_t rows, length;
-  const int64_t* table;        // [vocabulary] instruction words
+  const int64_t* table;  // [vocabulary] instruction words
   int64_t vocabulary;
   const int64_t* scene_index;  // [rows]
   const uint64_t* words;       // packed scenes
   const int64_t* offsets;      // [scenes + 1]
   int64_t scenes;
   int64_t word_count;
-  int64_t end_id = -1;         // the only id that ends a program, -1 if there are none or several
+  int64_t end_id = -1;  // the only id that ends a program, -1 if there are none or several
 };
 
 // Where results go. Null pointers are not written.
 struct Results {
-  uint8_t* kind;        // [rows]
-  int32_t* value;       // [rows]
-  int32_t* answer;      // [rows] id in the answer vocabulary or -1
-  uint64_t* sets;       // [rows, 2, W] head and tail
-  const int32_t* string_answers;   // [strings] string code -> answer id
+  uint8_t* kind;                  // [rows]
+  int32_t* value;                 // [rows]
+  int32_t* answer;                // [rows] id in the answer vocabulary or -1
+  uint64_t* sets;                 // [rows, 2, W] head and tail
+  const int32_t* string_answers;  // [strings] string code -> answer id
   int64_t strings;
   const int32_t* integer_answers;  // [integers] number -> answer id
   int64_t integers;
-  // The accumulator after each executed instruction, by position in the row; untouched positions keep
-  // kind 255.
-  uint8_t* trace_kind;    // [rows, length]
-  int32_t* trace_value;   // [rows, length]
-  uint64_t* trace_sets;   // [rows, length, 2, W]
+  // The accumulator after each executed instruction, by position in the row; untouched positions
+  // keep kind 255.
+  uint8_t* trace_kind;   // [rows, length]
+  int32_t* trace_value;  // [rows, length]
+  uint64_t* trace_sets;  // [rows, length, 2, W]
 };
 
 // The word of an id; ids outside the table fail.
@@ -400,8 +438,8 @@ PV_HD int64_t checked_instruction(int64_t word) {
   return static_cast<int64_t>(Op::fail) | static_cast<int64_t>(Reason::unknown_token) << 32;
 }
 
-// Whether a word names registers that the two-register machine does not have or use: any but register 1 as
-// the second operand's.
+// Whether a word names registers that the two-register machine does not have or use: any but
+// register 1 as the second operand's.
 PV_HD bool needs_many_registers(int64_t word) { return (word & 0xfffeff00) != 0; }
 
 // Ids of whatever size the call says, for the paths where looking at it each time is fast enough.
@@ -425,7 +463,8 @@ PV_HD AnyIds any_ids(const Job& job, int64_t row, int bytes) {
 
 // Runs one program; `ids` is indexed by position, `saved` are R empty registers.
 template <int W, int R, class Ids>
-PV_HD void run_ids(const Ids& ids, const Job& job, const Results& out, int64_t row, Value<W>* saved) {
+PV_HD void run_ids(const Ids& ids, const Job& job, const Results& out, int64_t row,
+                   Value<W>* saved) {
   Value<W> a;
   const int64_t scene_index = job.scene_index[row], end = find_end(ids, job);
   if (end < 0) {
@@ -506,7 +545,8 @@ PV_HD int8_t verify_row(const Job& job, int64_t row) {
     const Signature s = signature(op, static_cast<int>(word >> 32 & 0xffff));
     if (s.operands < 0) return static_cast<int8_t>(Reason::unknown_token);
     if (op == Op::scene_push && ++scenes > 2) return static_cast<int8_t>(Reason::third_scene);
-    if (depth < s.operands || depth - s.operands >= kDepth) return static_cast<int8_t>(Reason::bad_arity);
+    if (depth < s.operands || depth - s.operands >= kDepth)
+      return static_cast<int8_t>(Reason::bad_arity);
     for (int k = 0; k < s.operands; ++k)
       if (stack[--depth] != s.takes) return static_cast<int8_t>(Reason::type_mismatch);
     stack[depth++] = static_cast<uint8_t>(s.gives);

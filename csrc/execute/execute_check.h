@@ -1,4 +1,5 @@
-// Argument checks and output allocation shared by the CPU and the CUDA side: same results, same text.
+// Argument checks and output allocation shared by the CPU and the CUDA side: same results, same
+// text.
 #pragma once
 
 #include <torch/csrc/stable/library.h>
@@ -22,7 +23,9 @@ struct Programs {
   int id_bytes;
 };
 
-inline Tensor dense(const Tensor& t) { return t.is_contiguous() ? t : torch::stable::contiguous(t); }
+inline Tensor dense(const Tensor& t) {
+  return t.is_contiguous() ? t : torch::stable::contiguous(t);
+}
 
 inline void check_vector(const Tensor& t, ScalarType type, const char* name, const char* wanted) {
   STD_TORCH_CHECK(t.dim() == 1 && t.scalar_type() == type, "execute: ", name, " must be a ", wanted,
@@ -31,9 +34,9 @@ inline void check_vector(const Tensor& t, ScalarType type, const char* name, con
 
 // A pointer to another device's memory would fault inside a kernel, where nothing can be explained.
 inline void check_device(const Tensor& t, const Tensor& programs, const char* name) {
-  STD_TORCH_CHECK(t.is_cuda() == programs.is_cuda() &&
-                      t.get_device_index() == programs.get_device_index(),
-                  "execute: ", name, " must be on the device of the programs");
+  STD_TORCH_CHECK(
+      t.is_cuda() == programs.is_cuda() && t.get_device_index() == programs.get_device_index(),
+      "execute: ", name, " must be on the device of the programs");
 }
 
 inline Programs check_programs(const Tensor& programs, const Tensor& table) {
@@ -159,8 +162,16 @@ struct TraceTensors {
 
 // A job without scenes, which is all that the static check needs.
 inline Job verify_job(const Programs& p, const int64_t* checked_table) {
-  return {p.programs.const_data_ptr(), p.programs.size(0), p.programs.size(1), checked_table,
-          p.table.size(0), nullptr, nullptr, nullptr, 0, 0};
+  return {p.programs.const_data_ptr(),
+          p.programs.size(0),
+          p.programs.size(1),
+          checked_table,
+          p.table.size(0),
+          nullptr,
+          nullptr,
+          nullptr,
+          0,
+          0};
 }
 
 }  // namespace

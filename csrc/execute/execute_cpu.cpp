@@ -11,7 +11,7 @@ constexpr int64_t kGrain = 256;  // programs a thread takes at a time: about 10 
 
 struct Table {
   std::vector<int64_t> words;
-  int registers = 2;   // the two-register machine names no register but the second operand's
+  int registers = 2;  // the two-register machine names no register but the second operand's
   int64_t end_id = -1;
 
   explicit Table(const Tensor& table) : words(table.size(0)) {
@@ -40,42 +40,29 @@ void run(const ExecuteTensors& tensors, const Results& results, int64_t width) {
                               [&](int64_t begin, int64_t end) { kernel(call, begin, end); });
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> execute_cpu(
-    const Tensor& programs, const Tensor& table, const Tensor& scene_index, const Tensor& words,
-    const Tensor& offsets, int64_t width, const Tensor& string_answers, const Tensor& integer_answers,
-    bool with_sets) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> execute_cpu(const Tensor& programs, const Tensor& table,
+                                                       const Tensor& scene_index,
+                                                       const Tensor& words, const Tensor& offsets,
+                                                       int64_t width, const Tensor& string_answers,
+                                                       const Tensor& integer_answers,
+                                                       bool with_sets) {
   const ExecuteTensors t(programs, table, scene_index, words, offsets, width);
-  check_answers(string_answers, integer_answers);
-  const Tensor strings = dense(string_answers), integers = dense(integer_answers);
-  const int64_t rows = programs.size(0);
-  const Tensor answer = torch::stable::new_empty(programs, {rows}, ScalarType::Int);
-  const Tensor sets = torch::stable::new_empty(programs, {with_sets ? rows : 0, 2, width}, ScalarType::Long);
+  const AnswerTensors answers(programs, string_answers, integer_answers, width, with_sets);
   Results out = t.results();
-  out.answer = answer.mutable_data_ptr<int32_t>();
-  out.string_answers = strings.const_data_ptr<int32_t>();
-  out.strings = strings.size(0);
-  out.integer_answers = integers.const_data_ptr<int32_t>();
-  out.integers = integers.size(0);
-  if (with_sets) out.sets = static_cast<uint64_t*>(sets.mutable_data_ptr());
+  answers.add_to(out);
   run(t, out, width);
-  return {t.kind, t.value, answer, sets};
+  return {t.kind, t.value, answers.answer, answers.sets};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> execute_trace_cpu(
     const Tensor& programs, const Tensor& table, const Tensor& scene_index, const Tensor& words,
     const Tensor& offsets, int64_t width) {
   const ExecuteTensors t(programs, table, scene_index, words, offsets, width);
-  const int64_t rows = programs.size(0), length = programs.size(1);
-  Tensor kinds = torch::stable::new_empty(programs, {rows, length}, ScalarType::Byte);
-  Tensor values = torch::stable::new_zeros(programs, {rows, length}, ScalarType::Int);
-  Tensor sets = torch::stable::new_zeros(programs, {rows, length, 2, width}, ScalarType::Long);
-  torch::stable::fill_(kinds, 255);
+  const TraceTensors trace(programs, width);
   Results out = t.results();
-  out.trace_kind = kinds.mutable_data_ptr<uint8_t>();
-  out.trace_value = values.mutable_data_ptr<int32_t>();
-  out.trace_sets = static_cast<uint64_t*>(sets.mutable_data_ptr());
+  trace.add_to(out);
   run(t, out, width);
-  return {t.kind, t.value, kinds, values, sets};
+  return {t.kind, t.value, trace.kinds, trace.values, trace.sets};
 }
 
 Tensor verify_cpu(const Tensor& programs, const Tensor& table) {

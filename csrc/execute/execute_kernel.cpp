@@ -3,6 +3,7 @@
 
 #include "common/isa.h"
 #include "execute/execute.h"
+#include "execute/lockstep.h"
 
 namespace pyvqa {
 namespace {
@@ -24,9 +25,30 @@ void rows_of_ids(const ExecuteCall& call, int64_t begin, int64_t end) {
   }
 }
 
+// Rows of the two-register machine: side by side where the job allows it.
+template <int W, class Id>
+void lockstep_rows(const ExecuteCall& call, int64_t begin, int64_t end) {
+  const Job& job = *static_cast<const Job*>(call.job);
+  const Results& results = *static_cast<const Results*>(call.results);
+  if (!lanes_suit(job, results)) return rows<W, 2, Id>(call, begin, end);
+  const MicroTable table(job, W);
+  if (!table.complete) return rows<W, 2, Id>(call, begin, end);
+  Lockstep<W, Id>(job, results, table).run(begin, end);
+}
+
+template <int W>
+void lockstep_of_ids(const ExecuteCall& call, int64_t begin, int64_t end) {
+  switch (call.id_bytes) {
+    case 1: return lockstep_rows<W, uint8_t>(call, begin, end);
+    case 2: return lockstep_rows<W, int16_t>(call, begin, end);
+    case 4: return lockstep_rows<W, int32_t>(call, begin, end);
+    default: return lockstep_rows<W, int64_t>(call, begin, end);
+  }
+}
+
 template <int W>
 void rows_of_width(const ExecuteCall& call, int64_t begin, int64_t end) {
-  if (call.registers == 2) return rows_of_ids<W, 2>(call, begin, end);
+  if (call.registers == 2) return lockstep_of_ids<W>(call, begin, end);
   return rows_of_ids<W, kRegisters>(call, begin, end);
 }
 

@@ -70,10 +70,6 @@ class RewardConfig:
     # Divide a question's advantages by their standard deviation, so that the few programs that are
     # right for a hard question count as much as the few that are wrong for an easy one.
     normalise: bool = False
-    # The running mean of rewards joins each question's baseline with the weight of this many
-    # programs. What fails more often than usual is then unlearnt even where all programs drawn for
-    # a question agree; else a lucky shortcut, right for two questions in three, is safe.
-    shared: float = setting(0.0, minimum=0.0)
 
 
 @dataclass(kw_only=True)

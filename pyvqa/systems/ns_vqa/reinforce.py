@@ -62,7 +62,7 @@ def per_sample_loss(
     """
     samples, lengths = settings.samples, torch.tensor(batch.lengths)
     on_cpu = batch.questions.device.type == "cpu"
-    everything = bool(settings.entropy or settings.shared) or not on_cpu
+    everything = bool(settings.entropy) or not on_cpu
     with torch.set_grad_enabled(everything):
         memory = parser.encode(batch.questions, lengths)
     if on_cpu:
@@ -113,18 +113,14 @@ def compare(
 ) -> Tensor:
     """Give each program's advantage over its question's other programs, [R].
 
-    `success` [R] is the mean reward of all programs of the question. The running mean of rewards
-    counts as `settings.shared` further programs; with one program a question it is all there is.
+    `success` [R] is the mean reward of all programs of the question. With one program a question
+    the running mean of rewards takes the others' place.
     """
-    usual = torch.where(baseline == UNSET, rewards.mean(), baseline)
     if samples == 1:
-        return rewards - usual
-    shared = settings.shared
-    others = (success * samples - rewards + shared * usual) / (samples - 1 + shared)
-    advantage = rewards - others
+        return rewards - torch.where(baseline == UNSET, rewards.mean(), baseline)
+    advantage = (rewards - success) * (samples / (samples - 1))
     if settings.normalise:  # by the standard deviation of a reward of 0 or 1, at most 1 / 2
-        expected = (success * samples + shared * usual) / (samples + shared)
-        spread = (expected * (1 - expected)).clamp(min=0).sqrt()
+        spread = (success * (1 - success)).clamp(min=0).sqrt()
         advantage = advantage / (2 * spread).clamp(min=1 / samples)
     return advantage
 

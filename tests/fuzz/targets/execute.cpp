@@ -21,7 +21,7 @@ using execute_random::Row;
 using execute_random::Words;
 using Kernel = void (*)(const pyvqa::ExecuteCall&, int64_t, int64_t);
 
-constexpr int kPrograms = 24;  // on one scene
+constexpr int kPrograms = 72;  // on one scene: two groups of lanes (lockstep.h) and a rest
 
 struct Tally {
   int64_t programs = 0, kinds[7] = {};

@@ -67,17 +67,6 @@ def test_compare_with_the_running_mean_when_programs_are_single():
     torch.testing.assert_close(unset, torch.tensor([0.5, -0.5]))
 
 
-def test_the_running_mean_counts_as_further_programs():
-    settings = RewardConfig(samples=4, shared=5)
-    rewards = torch.tensor([1.0, 0.0, 0.0, 1.0])
-    found = compare(rewards, torch.full((4,), 0.5), 4, torch.tensor(0.8), settings)
-    with_one, with_two = (1 + 5 * 0.8) / 8, (2 + 5 * 0.8) / 8  # what the others earn on average
-    expected = torch.tensor([1 - with_one, -with_two, -with_two, 1 - with_one])
-    torch.testing.assert_close(found, expected)
-    failed = compare(torch.zeros(4), torch.zeros(4), 4, torch.tensor(0.8), settings)
-    assert (failed < 0).all()  # questions on which all programs fail have a gradient now
-
-
 def test_normalised_advantages_of_a_question_have_one_size():
     """One right program of eight and one wrong of eight: the squares of the advantages agree."""
     settings = RewardConfig(samples=8, normalise=True)
