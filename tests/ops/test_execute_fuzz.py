@@ -39,6 +39,15 @@ def test_sanitizers_have_nothing_to_report(seed: str) -> None:
 
 
 @pytest.mark.fuzz
+@pytest.mark.slow
+def test_sanitizers_have_nothing_to_report_on_any_instruction_set() -> None:
+    """The lanes of lockstep.h run on AVX-512 alone; a million programs."""
+    need_sanitizers()
+    units = [Unit(HARNESS), *kernel_units(KERNEL, ISA_FLAGS)]
+    _check(build("execute_fuzz_all_sanitized", units, SANITIZED), "1000000", "4")
+
+
+@pytest.mark.fuzz
 def test_instruction_sets_agree() -> None:
     units = [Unit(HARNESS), *kernel_units(KERNEL, ISA_FLAGS)]
     _check(build("execute_fuzz", units, RELEASE), "200000", "3")

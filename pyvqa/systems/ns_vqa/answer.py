@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class NsVqa:
 
     parser: QuestionParser
     config: ParserConfig
-    vocabulary: ClevrVocabulary
+    vocabulary: ClevrVocabulary = field(repr=False)  # hundreds of words
 
     @classmethod
     def read(cls, folder: Path) -> NsVqa:
