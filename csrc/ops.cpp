@@ -31,6 +31,12 @@ STABLE_TORCH_LIBRARY(pyvqa, m) {
       "int width) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   // Static check of prefix programs: int8 [B], 0 = well formed and typed, else the reason.
   m.def("verify(Tensor programs, Tensor table) -> Tensor");
+
+  // ---- nms
+  // ---- boxes
+  // ---- roi_align
+  // ---- masks
+  // ---- paste
 }
 
 STABLE_TORCH_LIBRARY_IMPL(pyvqa, CompositeExplicitAutograd, m) {

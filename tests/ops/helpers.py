@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from host_cuda import library
+from host_cuda.compiling import ISA_FLAGS
 from torch import Tensor
 
 Op = Callable[..., Any]
@@ -63,3 +66,50 @@ def run_python(code: str, **environment: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def check_host_cuda(name: str, arguments: Sequence[Any], tolerance: float = 0.0) -> None:
+    """The CUDA kernel, run on the host, gives what `torch.ops.pyvqa.<name>` gives.
+
+    `tolerance` is relative to the largest value; 0 asks for equal bits.
+    """
+    expected = tensors(getattr(torch.ops.pyvqa, name)(*arguments))
+    found = tensors(getattr(library.load(), name)(*arguments))
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == b.dtype
+        largest = float(b.abs().max()) if tolerance and b.numel() else 0.0
+        torch.testing.assert_close(a, b, rtol=0, atol=tolerance * largest, equal_nan=True)
+
+
+def check_instruction_sets(code: str) -> None:
+    """`code`, run once for each instruction set of this CPU, prints the same.
+
+    It should end by printing a digest of its results (`helpers.digest`).
+    """
+    printed = {isa: run_python(code, PYVQA_ISA=isa) for isa in ISA_FLAGS}
+    assert all(printed.values())
+    assert len(set(printed.values())) == 1, printed
+
+
+def digest(*results: Any) -> str:
+    """A short name for the exact bits of some results."""
+    state = hashlib.sha256()
+    for result in results:
+        for tensor in tensors(result):
+            whole = tensor.detach().contiguous()
+            state.update(f"{whole.dtype}{tuple(whole.shape)}".encode())
+            state.update(whole.view(torch.uint8).numpy().tobytes() if whole.numel() else b"")
+    return state.hexdigest()[:16]
+
+
+def check_gradients(function: Op, arguments: Sequence[Any]) -> None:
+    """The gradients of float64 inputs against finite differences."""
+    assert torch.autograd.gradcheck(function, tuple(arguments), fast_mode=False)
+
+
+def strided(tensor: Tensor) -> Tensor:
+    """The same values behind other strides: every second element along every dimension."""
+    wide = tensor.new_empty([2 * n for n in tensor.shape])
+    view = wide[tuple(slice(None, None, 2) for _ in tensor.shape)]
+    view.copy_(tensor)
+    return view.requires_grad_(tensor.requires_grad)
