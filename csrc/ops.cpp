@@ -33,6 +33,14 @@ STABLE_TORCH_LIBRARY(pyvqa, m) {
   m.def("verify(Tensor programs, Tensor table) -> Tensor");
 
   // ---- nms
+  // The boxes [N, 4] that stay, of each group in idxs [N] alone if it is given: int64 [K].
+  m.def(
+      "nms(Tensor boxes, Tensor scores, Tensor? idxs, float iou_threshold, bool inclusive, "
+      "bool suppress_equal, bool input_order) -> Tensor");
+  // The same in a fixed size: int64 [N], filled up with -1, and how many they are: int64 [].
+  m.def(
+      "nms_padded(Tensor boxes, Tensor scores, Tensor? idxs, float iou_threshold, bool inclusive, "
+      "bool suppress_equal, bool input_order) -> (Tensor, Tensor)");
   // ---- boxes
   // ---- roi_align
   // ---- masks
