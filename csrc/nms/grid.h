@@ -143,7 +143,7 @@ class Grid {
 
  private:
   static constexpr int kSizes = 64;
-  static constexpr uint32_t kFirstExponent = 490;      // half the exponent of the least area
+  static constexpr uint32_t kFirstExponent = 490;       // half the exponent of the least area
   static constexpr double kLeastSide = 0x1.6a09e6p-22;  // 2^(490 - 511.5)
 
   int64_t places_;

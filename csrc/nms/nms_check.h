@@ -35,9 +35,9 @@ inline void check_vector_of(const Tensor& t, const Tensor& boxes, const char* na
   STD_TORCH_CHECK(t.dim() == 1 && t.size(0) == boxes.size(0), "nms: ", name, " must be [",
                   boxes.size(0), "], one for each box, got ", t.dim(), " dimensions and ",
                   t.numel(), " elements");
-  STD_TORCH_CHECK(t.is_cuda() == boxes.is_cuda() &&
-                      t.get_device_index() == boxes.get_device_index(),
-                  "nms: ", name, " must be on the device of the boxes");
+  STD_TORCH_CHECK(
+      t.is_cuda() == boxes.is_cuda() && t.get_device_index() == boxes.get_device_index(),
+      "nms: ", name, " must be on the device of the boxes");
 }
 
 struct NmsTensors {

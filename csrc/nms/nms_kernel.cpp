@@ -7,8 +7,7 @@
 namespace pyvqa {
 namespace {
 
-constexpr int64_t kManyKept = 512;   // beyond that, the next candidates go by the grid...
-constexpr int64_t kManyLeft = 2048;  // ...if enough of them are left to pay for it
+constexpr int64_t kManyLeft = 2048;  // boxes that pay for a grid
 constexpr int64_t kLookAhead = 12;   // boxes fetched before their turn
 
 // One group of boxes, decided one after the other.
@@ -28,8 +27,8 @@ class Sieve {
     const bool spares = spares_inert(rule_), grid = grid_suits(rule_);
     int64_t count = 0, comparisons = 0;
     for (int64_t place = begin_; place < end_; ++place) {
-      if (count == kManyKept && grid && end_ - place >= kManyLeft)
-        return run_by_grid(place, kept, comparisons);
+      if (count == job_.grid_from && grid && end_ - place >= kManyLeft)
+        return run_by_grid(place, kept, count, comparisons);
       const Box<T> box = box_at(place);
       bool stays = true;
       if (!spares || !is_inert(box, rule_.plus)) {
@@ -64,19 +63,18 @@ class Sieve {
   }
 
   // The boxes from `first` on; the slots that hold the ones kept so far become the grid's.
-  void run_by_grid(int64_t first, const Rows<T>& kept, int64_t comparisons) {
-    Box<T> early[kManyKept];
-    for (int64_t k = 0; k < kManyKept; ++k) early[k] = kept.get(k);
+  void run_by_grid(int64_t first, const Rows<T>& kept, int64_t count, int64_t comparisons) {
+    Box<T> early[kNmsMostEarly];
+    for (int64_t k = 0; k < count; ++k) early[k] = kept.get(k);
     const int64_t places = end_ - begin_;
-    Grid<T, kInclusive> grid(rule_, places, slots_,
-                             reinterpret_cast<Bucket*>(slots_ + 5 * places));
+    Grid<T, kInclusive> grid(rule_, places, slots_, reinterpret_cast<Bucket*>(slots_ + 5 * places));
     Spot spot;
-    for (const Box<T>& box : early)
-      if (grid.locate(box, spot)) grid.announce(spot);
+    for (int64_t k = 0; k < count; ++k)
+      if (grid.locate(early[k], spot)) grid.announce(spot);
     for (int64_t place = first; place < end_; ++place)
       if (grid.locate(box_at(place), spot)) grid.announce(spot);
     grid.make_room();
-    for (const Box<T>& box : early) keep(grid, box, grid.locate(box, spot), spot);
+    for (int64_t k = 0; k < count; ++k) keep(grid, early[k], grid.locate(early[k], spot), spot);
     for (int64_t place = first; place < end_; ++place) {
       const Box<T> box = box_at(place);
       if (is_inert(box, rule_.plus)) {
@@ -85,8 +83,7 @@ class Sieve {
       }
       const bool located = grid.locate(box, spot);
       const Candidate<T, kInclusive> candidate(box, rule_);
-      const bool stays =
-          !(located ? grid.suppresses(candidate, spot) : grid.suppresses(candidate));
+      const bool stays = !(located ? grid.suppresses(candidate, spot) : grid.suppresses(candidate));
       if (stays) keep(grid, box, located, spot);
       decide(place, stays);
     }

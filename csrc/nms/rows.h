@@ -49,12 +49,8 @@ struct FloatLanes {
   static Vector subtract(Vector a, Vector b) { return _mm512_sub_ps(a, b); }
   static Vector multiply(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
   static Vector divide(Vector a, Vector b) { return _mm512_div_ps(a, b); }
-  static uint32_t not_less(Vector a, Vector b) {
-    return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ);
-  }
-  static uint32_t not_greater(Vector a, Vector b) {
-    return _mm512_cmp_ps_mask(a, b, _CMP_NGT_UQ);
-  }
+  static uint32_t not_less(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ); }
+  static uint32_t not_greater(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_NGT_UQ); }
   static uint32_t greater(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
   static uint32_t reaches(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 };
@@ -74,12 +70,8 @@ struct DoubleLanes {
   static Vector subtract(Vector a, Vector b) { return _mm512_sub_pd(a, b); }
   static Vector multiply(Vector a, Vector b) { return _mm512_mul_pd(a, b); }
   static Vector divide(Vector a, Vector b) { return _mm512_div_pd(a, b); }
-  static uint32_t not_less(Vector a, Vector b) {
-    return _mm512_cmp_pd_mask(a, b, _CMP_NLT_UQ);
-  }
-  static uint32_t not_greater(Vector a, Vector b) {
-    return _mm512_cmp_pd_mask(a, b, _CMP_NGT_UQ);
-  }
+  static uint32_t not_less(Vector a, Vector b) { return _mm512_cmp_pd_mask(a, b, _CMP_NLT_UQ); }
+  static uint32_t not_greater(Vector a, Vector b) { return _mm512_cmp_pd_mask(a, b, _CMP_NGT_UQ); }
   static uint32_t greater(Vector a, Vector b) { return _mm512_cmp_pd_mask(a, b, _CMP_GT_OQ); }
   static uint32_t reaches(Vector a, Vector b) { return _mm512_cmp_pd_mask(a, b, _CMP_GE_OQ); }
 };
@@ -115,9 +107,7 @@ class Candidate {
         return true;
     if (k == count) return false;
     const uint32_t lanes = (1u << (count - k)) - 1;
-    return (suppressors([&](int row) {
-              return L::load(lanes, kept.at + row * kept.stride + k);
-            }) &
+    return (suppressors([&](int row) { return L::load(lanes, kept.at + row * kept.stride + k); }) &
             lanes) != 0;
   }
 
@@ -141,9 +131,10 @@ class Candidate {
     const Vector height = side(L::larger(load(1), y1_), L::smaller(load(3), y2_));
     const Vector both = L::multiply(width, height);
     const Vector united = L::subtract(L::add(load(4), area_), both);
-    const uint32_t open = L::not_less(both, L::multiply(filter_, united)) |
-                          L::not_greater(united, L::spread(T(0)));
-    if (open == 0) [[likely]] return 0;
+    const uint32_t open =
+        L::not_less(both, L::multiply(filter_, united)) | L::not_greater(united, L::spread(T(0)));
+    if (open == 0) [[likely]]
+      return 0;
     const Vector overlap = L::divide(both, united);
     return open & (equal_ ? L::reaches(overlap, threshold_) : L::greater(overlap, threshold_));
   }

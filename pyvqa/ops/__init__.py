@@ -13,6 +13,7 @@ from pyvqa.ops.execute import (
     reward,
     verify,
 )
+from pyvqa.ops.nms import batched_nms, nms, nms_padded
 
 __all__ = [
     "AnswerTable",
@@ -21,11 +22,14 @@ __all__ = [
     "PackedScenes",
     "Reason",
     "Trace",
+    "batched_nms",
     "cuda_missing",
     "execute",
     "execute_trace",
     "has_cuda",
     "isa",
+    "nms",
+    "nms_padded",
     "reward",
     "verify",
 ]
