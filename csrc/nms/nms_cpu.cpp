@@ -11,6 +11,7 @@ namespace {
 
 constexpr int64_t kGrain = 2048;     // boxes worth a thread of their own
 constexpr int64_t kGridFrom = 1024;  // up to here a look at all kept boxes is faster
+static_assert(kGridFrom <= kNmsMostEarly);
 
 // Which boxes stay, by rank. One block of memory: the sorts and then the kernel work in its end.
 class Suppression {

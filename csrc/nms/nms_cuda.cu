@@ -286,13 +286,14 @@ __global__ void __launch_bounds__(kCollect)
   if (threadIdx.x == 0) *kept = base;
 }
 
-// Parts of the scratch memory, one after the other, each from a multiple of 16 bytes on.
+// Parts of the scratch memory, one after the other, each from a multiple of 16 bytes on; without
+// memory it only adds up their sizes.
 class Parts {
  public:
   explicit Parts(void* memory) : memory_(static_cast<char*>(memory)) {}
   template <class P>
   P* take(int64_t count) {
-    P* const part = reinterpret_cast<P*>(memory_ + used_);
+    P* const part = memory_ ? reinterpret_cast<P*>(memory_ + used_) : nullptr;
     used_ += (count * static_cast<int64_t>(sizeof(P)) + 15) / 16 * 16;
     return part;
   }
