@@ -40,11 +40,11 @@ PV_HD float quotient(int64_t a, int64_t b) { return static_cast<float>(a) / stat
 
 template <class T>
 PV_HD T larger(T a, T b) {
-  return a > b ? a : b;
+  return a < b ? b : a;
 }
 template <class T>
 PV_HD T smaller(T a, T b) {
-  return a < b ? a : b;
+  return b < a ? b : a;
 }
 // max(0, x) that keeps NaN.
 template <class T>
@@ -52,7 +52,13 @@ PV_HD T positive(T x) {
   return T(0) > x ? T(0) : x;
 }
 
-// Signs and sizes of infinities and NaN travel as they come; `-x` is exact.
+// What a side counts on top of the difference of its ends: adding -0.0 changes no number, not even
+// the sign of a zero.
+template <class T>
+PV_HD T side_excess(bool inclusive) {
+  return inclusive ? T(1) : -T(0);
+}
+
 template <class T>
 PV_HD bool is_nan(T x) {
   return x != x;

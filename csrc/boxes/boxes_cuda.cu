@@ -32,7 +32,7 @@ __host__ __device__ constexpr int64_t pieces(int64_t items, int64_t size) {
 
 template <bool kGeneralized, class T>
 __global__ void __launch_bounds__(kBlock) iou_pairs(IouCall call, Ratio<T>* result) {
-  const T one = call.inclusive ? T(1) : T(0);
+  const T one = side_excess<T>(call.inclusive);
   const int64_t rows = call.first.rows, columns = call.second.rows;
   const int64_t wide = pieces(columns, kBlock), high = pieces(rows, kRowsOfThread);
   for (int64_t tile = blockIdx.x; tile < call.first.batches * high * wide; tile += gridDim.x) {
@@ -58,7 +58,7 @@ template <bool kGeneralized, class T>
 __global__ void __launch_bounds__(kBlock)
     iou_gradients(IouCall call, IouGradient gradient, T* result) {
   constexpr int kRows = kBlock / kWarp;
-  const T one = call.inclusive ? T(1) : T(0);
+  const T one = side_excess<T>(call.inclusive);
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int64_t rows = call.first.batches * call.first.rows;
   const int64_t start = int64_t{blockIdx.x} * kRows + threadIdx.x / kWarp;
@@ -105,8 +105,8 @@ cudaError_t gradients_of(const IouCall& call, const IouGradient& gradient, void*
 
 template <class T>
 __device__ Codec<T> codec_of(const CodecCall& call) {
-  return {static_cast<T>(call.wx), static_cast<T>(call.wy),      static_cast<T>(call.ww),
-          static_cast<T>(call.wh), call.inclusive ? T(1) : T(0), static_cast<T>(call.clip)};
+  return {static_cast<T>(call.wx), static_cast<T>(call.wy),        static_cast<T>(call.ww),
+          static_cast<T>(call.wh), side_excess<T>(call.inclusive), static_cast<T>(call.clip)};
 }
 
 template <class T>

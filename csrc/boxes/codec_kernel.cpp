@@ -62,8 +62,8 @@ struct alignas(64) Columns {
 
 template <class T>
 Codec<T> codec_of(const CodecCall& call) {
-  return {static_cast<T>(call.wx), static_cast<T>(call.wy),      static_cast<T>(call.ww),
-          static_cast<T>(call.wh), call.inclusive ? T(1) : T(0), static_cast<T>(call.clip)};
+  return {static_cast<T>(call.wx), static_cast<T>(call.wy),        static_cast<T>(call.ww),
+          static_cast<T>(call.wh), side_excess<T>(call.inclusive), static_cast<T>(call.clip)};
 }
 
 int tile_size(int64_t left) { return left < kTile ? static_cast<int>(left) : kTile; }

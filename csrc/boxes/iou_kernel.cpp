@@ -61,7 +61,7 @@ void for_batches(const Rows& rows, int64_t begin, int64_t end, F f) {
 template <bool kGeneralized, class T>
 void overlaps(const IouCall& call, Ratio<T>* result, int64_t begin, int64_t end) {
   const BoxFormat format = static_cast<BoxFormat>(call.format);
-  const T one = call.inclusive ? T(1) : T(0);
+  const T one = side_excess<T>(call.inclusive);
   const int64_t wide = call.second.rows;
   for_batches(call.first, begin, end, [&](int64_t batch, int64_t first, int64_t last) {
     Ratio<T>* to = result + batch * call.first.rows * wide;
@@ -123,7 +123,7 @@ template <bool kGeneralized, class T>
 void gradients_of_rows(const IouCall& call, const IouGradient& gradient, int64_t batch,
                        int64_t first, int count, T* to) {
   const BoxFormat format = static_cast<BoxFormat>(call.format);
-  const T one = call.inclusive ? T(1) : T(0);
+  const T one = side_excess<T>(call.inclusive);
   const T* given = static_cast<const T*>(gradient.data) + batch * gradient.batch_stride;
   Box<T> boxes[kTogether];
   Parts<T> parts[kTogether];

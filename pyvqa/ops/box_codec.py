@@ -48,8 +48,8 @@ def decode_boxes(
     """Return the boxes that offsets lead to: [..., N, 4 C], [..., N, 4] -> [..., N, 4 C].
 
     Each proposal has C boxes, one per class where regression is by class. Offsets are divided by
-    `weights`; logarithms of size ratios above `clip` count as `clip`, which is without gradient.
-    NaN stays NaN. One pass, differentiable; leading dimensions are broadcast.
+    `weights`; logarithms of size ratios above `clip` count as `clip` and have no gradient. NaN
+    stays NaN. One pass, differentiable; leading dimensions are broadcast.
     """
     dtype, deltas, proposals = _prepared("decode_boxes", "deltas", deltas, proposals)
     deltas, proposals, lead = batched(deltas, proposals)
@@ -103,8 +103,8 @@ def decode_boxes_reference(
     """The same as `decode_boxes`, in plain torch."""
     size, centre = (t.unsqueeze(-2) for t in _sides_reference(proposals, int(inclusive)))
     offsets = _groups(deltas, 4) / deltas.new_tensor(weights)
-    middle = offsets[..., :2] * size + centre
-    half = 0.5 * (torch.exp(offsets[..., 2:].clamp(max=clip)) * size)
+    middle, growth = offsets[..., :2] * size + centre, offsets[..., 2:]
+    half = 0.5 * (torch.exp(torch.where(growth > clip, clip, growth)) * size)
     return torch.cat([middle - half, middle + half - int(inclusive)], -1).flatten(-2)
 
 
@@ -114,8 +114,9 @@ def clip_boxes_reference(
     """The same as `clip_boxes`, in plain torch."""
     height, width = (side - int(inclusive) for side in size)
     pairs = _groups(boxes, 2)
-    x, y = pairs[..., 0].clamp(0, width), pairs[..., 1].clamp(0, height)
-    return torch.stack([x, y], -1).flatten(-2)
+    most = boxes.new_tensor([width, height])
+    above = torch.where(pairs < 0, 0, pairs)
+    return torch.where(above > most, most, above).flatten(-2)
 
 
 def _groups(rows: Tensor, size: int) -> Tensor:

@@ -49,8 +49,8 @@ def box_iou(
     in float32. Integer boxes are counted exactly in int64 (torchvision's small types overflow) and
     divided in float32. NaN in a box makes all its results NaN; two boxes without area give 0 / 0,
     which is NaN too. One pass, no memory beyond the result; the same bits on every instruction
-    set, device and number of threads. Differentiable: the gradient is summed in a fixed order, and
-    where two corners coincide each box gets half of it.
+    set, device and number of threads. Differentiable: the gradient is summed in a fixed order;
+    where two corners coincide each box gets half of it, and boxes that touch count as overlapping.
 
     Raises TypeError, ValueError or RuntimeError for other dtypes, formats or shapes.
     """
@@ -140,7 +140,7 @@ def assign_levels(
 
 def box_iou_reference(boxes1: Tensor, boxes2: Tensor, *, inclusive: bool = False) -> Tensor:
     """The same as `box_iou` for corners, in plain torch: what the kernels are held to."""
-    both, either, _ = _areas_reference(boxes1, boxes2, int(inclusive))
+    both, either, _ = _areas_reference(boxes1, boxes2, inclusive)
     return both / either
 
 
@@ -148,19 +148,22 @@ def generalized_box_iou_reference(
     boxes1: Tensor, boxes2: Tensor, *, inclusive: bool = False
 ) -> Tensor:
     """The same as `generalized_box_iou`, in plain torch."""
-    both, either, hull = _areas_reference(boxes1, boxes2, int(inclusive))
+    both, either, hull = _areas_reference(boxes1, boxes2, inclusive)
     return both / either - (hull - either) / hull
 
 
-def _areas_reference(a: Tensor, b: Tensor, one: int) -> tuple[Tensor, Tensor, Tensor]:
+def _areas_reference(a: Tensor, b: Tensor, inclusive: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def area(low: Tensor, high: Tensor, cut: bool = True) -> Tensor:
+        sides = high - low + 1 if inclusive else high - low
+        sides = torch.where(sides < 0, 0, sides) if cut else sides
+        return sides[..., 0] * sides[..., 1]
+
     a, b = (t if t.dtype in _WHOLE else t.float() for t in (a, b))
-    areas = [(t[..., 2] - t[..., 0] + one) * (t[..., 3] - t[..., 1] + one) for t in (a, b)]
+    areas = [area(t[..., :2], t[..., 2:], cut=False) for t in (a, b)]
     a, b = a[..., :, None, :], b[..., None, :, :]
-    inside = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
-    around = torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])
-    both = (inside + one).clamp(min=0).prod(-1)
+    both = area(torch.maximum(a, b)[..., :2], torch.minimum(a, b)[..., 2:])
     either = areas[0][..., :, None] + areas[1][..., None, :] - both
-    return both, either, (around + one).clamp(min=0).prod(-1)
+    return both, either, area(torch.minimum(a, b)[..., :2], torch.maximum(a, b)[..., 2:])
 
 
 # ---- the op
