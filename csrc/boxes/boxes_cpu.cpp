@@ -1,5 +1,6 @@
 #include "boxes/boxes_check.h"
 #include "common/isa.h"
+#include "common/pages.h"
 
 #include <tuple>
 
@@ -25,6 +26,7 @@ Tensor box_iou_cpu(const Tensor& boxes1, const Tensor& boxes2, int64_t format, b
   if (result.numel() == 0) return result;
   const IouCall call = iou_call(boxes1, boxes2, {format, inclusive, generalized});
   void* to = result.mutable_data_ptr();
+  will_fill(to, static_cast<size_t>(result.numel()) * result.element_size());
   const auto kernel = PV_DISPATCH(box_iou);
   for_rows(call.first, call.second.rows, kPairs,
            [&](int64_t begin, int64_t end) { kernel(call, to, begin, end); });

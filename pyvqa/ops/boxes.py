@@ -29,6 +29,7 @@ def box_area(boxes: Tensor, fmt: str = "xyxy", *, inclusive: bool = False) -> Te
     _check_format("box_area", fmt, inclusive)
     if boxes.shape[-1:] != (4,):
         raise ValueError(f"box_area: boxes must be [..., 4], got {tuple(boxes.shape)}")
+    _check_numbers("box_area", boxes)
     if boxes.is_floating_point():
         boxes = boxes if boxes.dtype in _WHOLE else boxes.float()
     elif boxes.dtype not in (torch.int32, torch.int64):
@@ -100,6 +101,8 @@ def anchor_grid(cells: Tensor, size: tuple[int, int], stride: float) -> Tensor:
     height, width = size
     if cells.dim() != 2 or cells.shape[1] != 4:
         raise ValueError(f"anchor_grid: cells must be [A, 4], got {tuple(cells.shape)}")
+    if not cells.is_floating_point():
+        raise TypeError(f"anchor_grid: cells must be floating point, got {cells.dtype}")
     if height < 0 or width < 0:
         raise ValueError(f"anchor_grid: a feature map cannot be {height} x {width}")
     grid = cells.repeat(height, width, 1, 1)
@@ -176,6 +179,11 @@ def _check_format(op: str, fmt: str, inclusive: bool) -> None:
         raise ValueError(f"{op}: inclusive is about corners, but fmt is {fmt!r}")
 
 
+def _check_numbers(op: str, boxes: Tensor) -> None:
+    if boxes.dtype is torch.bool or boxes.is_complex():
+        raise TypeError(f"{op}: boxes must be numbers, got {boxes.dtype}")
+
+
 def _overlaps(
     boxes1: Tensor, boxes2: Tensor, fmt: str, inclusive: bool, generalized: bool
 ) -> Tensor:
@@ -192,9 +200,8 @@ def _overlaps(
 
 
 def _pair_dtype(boxes1: Tensor, boxes2: Tensor, fmt: str) -> torch.dtype:
-    for boxes in (boxes1, boxes2):
-        if boxes.dtype is torch.bool or boxes.is_complex():
-            raise TypeError(f"box_iou: boxes must be numbers, got {boxes.dtype}")
+    _check_numbers("box_iou", boxes1)
+    _check_numbers("box_iou", boxes2)
     dtype = torch.promote_types(boxes1.dtype, boxes2.dtype)
     if not dtype.is_floating_point:
         return torch.float32 if fmt == "cxcywh" else torch.int64
@@ -206,7 +213,8 @@ def batched(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, tuple[int, .
 
     Returns both tensors and the leading dimensions, which `unbatched` restores.
     """
-    if first.dim() <= 2 and second.dim() <= 2:
+    ranks = first.dim(), second.dim()
+    if max(ranks) <= 2 or min(ranks) < 2:  # the op has words for too few dimensions
         return first, second, ()
     lead = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
         first.shape[:-2], second.shape[:-2]

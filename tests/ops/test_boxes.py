@@ -474,6 +474,7 @@ def test_levels_follow_the_scale() -> None:
     ("a", "b", "error", "message"),
     [
         (torch.zeros(3), torch.zeros(2, 4), RuntimeError, r"boxes1 must be .* got 1 dimensions"),
+        (torch.zeros(2, 3, 4), torch.zeros(4), RuntimeError, r"boxes2 must be .* got 1 dimensions"),
         (torch.zeros(3, 5), torch.zeros(2, 4), RuntimeError, r"boxes1 .* 4 numbers .* \[3, 5\]"),
         (torch.zeros(3, 4), torch.zeros(2, 3), RuntimeError, r"boxes2 .* 4 numbers .* \[2, 3\]"),
         (torch.zeros(3, 4, dtype=torch.bool), torch.zeros(2, 4), TypeError, "box_iou: .*bool"),
@@ -499,6 +500,10 @@ def test_bad_options_are_explained() -> None:
         ops.assign_levels(boxes, 5, 2)
     with pytest.raises(ValueError, match=r"cells must be \[A, 4\]"):
         ops.anchor_grid(boxes[0], (2, 2), 4)
+    with pytest.raises(TypeError, match=r"cells must be floating point, got torch\.int64"):
+        ops.anchor_grid(boxes.long(), (2, 2), 4)
+    with pytest.raises(TypeError, match=r"box_area: boxes must be numbers, got torch\.bool"):
+        ops.box_area(boxes.bool())
     with pytest.raises(ValueError, match="a feature map cannot be -1 x 2"):
         ops.anchor_grid(boxes, (-1, 2), 4)
     with pytest.raises(ValueError, match="must be positive"):
