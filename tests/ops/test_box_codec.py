@@ -22,7 +22,7 @@ from ops.helpers import (
     check_registration,
     strided,
 )
-from ops.test_boxes import find_torchvision, some_boxes, wild_boxes
+from ops.random_boxes import need_torchvision, some_boxes, wild_boxes
 from pyvqa import ops
 from pyvqa.ops import box_codec
 from pyvqa.ops.box_codec import (
@@ -216,8 +216,7 @@ def test_vmap() -> None:
 
 @pytest.fixture
 def torchvision_coder() -> ModuleType:
-    if find_torchvision() is None:
-        pytest.skip("torchvision does not work beside this torch")
+    need_torchvision()
     from torchvision.models.detection import _utils
 
     return _utils  # type: ignore[no-any-return]
@@ -396,7 +395,7 @@ sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 import torch
 from ops.helpers import digest, tensors
 from ops.test_box_codec import NAMES, arguments_of, op_named
-from ops.test_boxes import wild_boxes
+from ops.random_boxes import wild_boxes
 results = []
 for name in NAMES:
     arguments = arguments_of(name, 333)

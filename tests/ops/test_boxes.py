@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from ops.helpers import (
     check_registration,
     strided,
 )
+from ops.random_boxes import need_torchvision, some_boxes, wild_boxes
 from pyvqa import ops
 from pyvqa.ops.boxes import box_iou_reference, generalized_box_iou_reference
 
@@ -33,25 +33,6 @@ FUNCTIONS = {
 }
 measured = pytest.mark.parametrize("name", FUNCTIONS)
 both_conventions = pytest.mark.parametrize("inclusive", [False, True], ids=["plain", "inclusive"])
-SPECIAL = (0.0, -0.0, 1.0, -1.0, 1e38, -1e38, 1e-40, math.inf, -math.inf, math.nan)
-
-
-def some_boxes(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Boxes of sides 0 to 60 in a 100 x 100 image, so that many overlap and many do not."""
-    generator = torch.Generator().manual_seed(seed)
-    corners = torch.rand(*shape, 4, generator=generator, dtype=torch.float64) * 100
-    corners[..., 2:] = corners[..., :2] + corners[..., 2:] * 0.6
-    return corners.to(dtype)
-
-
-def wild_boxes(seed: int, count: int) -> Tensor:
-    """Boxes whose numbers are special ones, in any order.
-
-    Add 0.0 to be rid of negative zeros: a hull of -0 turns an infinity round, and which of two
-    zeros a maximum gives is not for sure in torch.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    return torch.tensor(SPECIAL)[torch.randint(len(SPECIAL), (count, 4), generator=generator)]
 
 
 def iou_arguments(
@@ -60,22 +41,9 @@ def iou_arguments(
     return some_boxes(1, n, dtype=dtype), some_boxes(2, m, dtype=dtype), 0, False, generalized
 
 
-@functools.cache
-def find_torchvision() -> ModuleType | None:
-    """Return torchvision.ops where it imports; its box functions need no compiled ops."""
-    try:
-        from torchvision import ops as found
-    except (ImportError, RuntimeError, AttributeError):
-        return None
-    return found  # type: ignore[no-any-return]
-
-
 @pytest.fixture
 def torchvision_ops() -> ModuleType:
-    found = find_torchvision()
-    if found is None:
-        pytest.skip("torchvision does not work beside this torch")
-    return found
+    return need_torchvision()
 
 
 # ---- the definition
@@ -219,15 +187,6 @@ def test_special_numbers_as_torchvision(torchvision_ops: ModuleType) -> None:
     assert_equal(ops.generalized_box_iou(a, b), torchvision_ops.generalized_box_iou(a, b))
 
 
-def test_levels_as_torchvision(torchvision_ops: ModuleType) -> None:
-    from torchvision.ops.poolers import LevelMapper
-
-    boxes = some_boxes(1, 500) * torch.logspace(-1, 2, 500)[:, None]
-    found = ops.assign_levels(boxes, 2, 5)
-    assert_equal(found, LevelMapper(2, 5)([boxes]))
-    assert found.unique().tolist() == [0, 1, 2, 3]
-
-
 # ---- gradients
 
 
@@ -323,13 +282,6 @@ def test_compiles_to_one_graph(name: str) -> None:
     assert_equal(found, step(a, some_boxes(2, 5)))
 
 
-def test_levels_and_anchors_compile() -> None:
-    check_compiles(
-        lambda boxes: ops.assign_levels(boxes, 2, 5, inclusive=True), (some_boxes(1, 9),)
-    )
-    check_compiles(lambda cells: ops.anchor_grid(cells, (3, 4), 8), (some_boxes(1, 3),))
-
-
 @pytest.mark.parametrize("generalized", [False, True], ids=["iou", "giou"])
 def test_deterministic(generalized: bool) -> None:
     check_deterministic(torch.ops.pyvqa.box_iou, iou_arguments(300, 1500, generalized=generalized))
@@ -375,7 +327,7 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 import torch
 from ops.helpers import digest
-from ops.test_boxes import some_boxes, wild_boxes
+from ops.random_boxes import some_boxes, wild_boxes
 results = []
 for dtype in (torch.float32, torch.float64):
     a, b = some_boxes(1, 77, dtype=dtype), some_boxes(2, 1111, dtype=dtype)
@@ -418,55 +370,6 @@ def test_nothing_is_allocated_but_the_result(name: str) -> None:
     assert bytes_of_result <= allocated(lambda: function(a, b)) <= 1.1 * bytes_of_result
 
 
-# ---- areas, anchors, levels
-
-
-def test_areas() -> None:
-    boxes = torch.tensor([[0.0, 0.0, 2.0, 3.0], [5.0, 5.0, 4.0, 7.0], [1.0, 1.0, 1.0, 1.0]])
-    assert ops.box_area(boxes).tolist() == [6.0, -2.0, 0.0]
-    assert ops.box_area(boxes, inclusive=True).tolist() == [12.0, 0.0, 1.0]
-    assert ops.box_area(boxes, "xywh").tolist() == [6.0, 28.0, 1.0]
-    assert ops.box_area(boxes.half()).dtype == torch.float32
-    assert ops.box_area(torch.full((1, 4), 200, dtype=torch.uint8)).dtype == torch.int32
-
-
-def test_anchors_of_a_cell_keep_their_rounding() -> None:
-    anchors = ops.cell_anchors(16, [128, 256], [0.5, 1, 2])
-    sides = anchors[:, 2:] - anchors[:, :2] + 1
-    # 16 x 16 at half the height is 22.6 x 11.3: 23 x 12 (11.5 to even), which is what is scaled.
-    assert sides.tolist() == [
-        [184, 96], [368, 192], [128, 128], [256, 256], [88, 176], [176, 352]
-    ]  # fmt: skip
-    assert torch.equal((anchors[:, :2] + anchors[:, 2:]) / 2, torch.full((6, 2), 7.5))
-    assert ops.cell_anchors(4, [], [1]).shape == (0, 4)
-    assert ops.cell_anchors(4, [8], [1], dtype=torch.float64).dtype == torch.float64
-
-
-def test_grid_runs_by_row_column_and_anchor() -> None:
-    cells = some_boxes(1, 3)
-    grid = ops.anchor_grid(cells, (2, 4), 8)
-    assert grid.shape == (24, 4)
-    for row in range(2):
-        for column in range(4):
-            moved = cells + torch.tensor([8.0 * column, 8.0 * row] * 2)
-            assert_equal(grid[(row * 4 + column) * 3 :][:3], moved)
-    assert ops.anchor_grid(cells, (0, 4), 8).shape == (0, 4)
-    assert ops.anchor_grid(cells[:0], (2, 4), 8).shape == (0, 4)
-
-
-def test_levels_follow_the_scale() -> None:
-    sides = torch.tensor([1.0, 111.9, 112.0, 223.9, 224.0, 447.9, 448.0, 9000.0])
-    boxes = torch.stack([sides * 0, sides * 0, sides, sides], -1)
-    assert ops.assign_levels(boxes, 2, 5).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert ops.assign_levels(boxes - torch.tensor([0, 0, 1, 1]), 2, 5, inclusive=True).tolist() == [
-        0, 0, 1, 1, 2, 2, 3, 3
-    ]  # fmt: skip
-    assert ops.assign_levels(boxes, 3, 4, canonical_size=448).tolist() == [0, 0, 0, 0, 0, 0, 1, 1]
-    odd = torch.tensor([[math.nan, 0, 1, 1], [0, 0, -5, 5], [0, 0, math.inf, 9], [3, 3, 3, 3]])
-    assert ops.assign_levels(odd, 2, 5).tolist() == [0, 0, 3, 0]
-    assert ops.assign_levels(odd[:0], 2, 5).shape == (0,)
-
-
 # ---- bad arguments: one message that says what is wrong
 
 
@@ -494,20 +397,6 @@ def test_bad_options_are_explained() -> None:
         ops.box_iou(boxes, boxes, "yxyx")
     with pytest.raises(ValueError, match="inclusive is about corners"):
         ops.box_iou(boxes, boxes, "xywh", inclusive=True)
-    with pytest.raises(ValueError, match=r"boxes must be \[..., 4\], got \(2, 3\)"):
-        ops.box_area(boxes[:, :3])
-    with pytest.raises(ValueError, match="k_min 5 is above k_max 2"):
-        ops.assign_levels(boxes, 5, 2)
-    with pytest.raises(ValueError, match=r"cells must be \[A, 4\]"):
-        ops.anchor_grid(boxes[0], (2, 2), 4)
-    with pytest.raises(TypeError, match=r"cells must be floating point, got torch\.int64"):
-        ops.anchor_grid(boxes.long(), (2, 2), 4)
-    with pytest.raises(TypeError, match=r"box_area: boxes must be numbers, got torch\.bool"):
-        ops.box_area(boxes.bool())
-    with pytest.raises(ValueError, match="a feature map cannot be -1 x 2"):
-        ops.anchor_grid(boxes, (-1, 2), 4)
-    with pytest.raises(ValueError, match="must be positive"):
-        ops.cell_anchors(16, [0], [1])
 
 
 def test_bad_calls_of_the_op_are_explained() -> None:
