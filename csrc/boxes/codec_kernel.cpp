@@ -114,11 +114,6 @@ template <class T>
 struct alignas(64) Sides {
   T x_length[kTile], x_centre[kTile], y_length[kTile], y_centre[kTile];
 
-  void set(int i, const T* box, int64_t stride, T one) {
-    const Side<T> x = side_of(box[0], box[2 * stride], one);
-    const Side<T> y = side_of(box[stride], box[3 * stride], one);
-    put(i, x, y);
-  }
   void put(int i, const Side<T>& x, const Side<T>& y) {
     x_length[i] = x.length;
     x_centre[i] = x.centre;
@@ -142,8 +137,9 @@ class BoxCursor {
 
   void load(int count, T one, Columns<T>& offsets, Sides<T>& sides) {
     for (int i = 0; i < count; ++i) {
+      if (box_ == 0) measure(one);
       offsets.set(i, offset_.row() + 4 * box_ * offsets_.column_stride, offsets_.column_stride);
-      sides.set(i, proposal_.row(), proposals_.column_stride, one);
+      sides.put(i, x_, y_);
       if (++box_ < boxes_) continue;
       box_ = 0;
       offset_.next();
@@ -152,9 +148,17 @@ class BoxCursor {
   }
 
  private:
+  void measure(T one) {
+    const T* box = proposal_.row();
+    const int64_t stride = proposals_.column_stride;
+    x_ = side_of(box[0], box[2 * stride], one);
+    y_ = side_of(box[stride], box[3 * stride], one);
+  }
+
   const Rows &offsets_, &proposals_;
   Cursor<T> offset_, proposal_;
   int64_t boxes_, box_ = 0;
+  Side<T> x_ = {T(0), T(0)}, y_ = {T(0), T(0)};
 };
 
 template <class T>

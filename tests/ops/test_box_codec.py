@@ -393,6 +393,7 @@ _DIGESTS = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 import torch
+import pyvqa.ops
 from ops.helpers import digest, tensors
 from ops.test_box_codec import NAMES, arguments_of, op_named
 from ops.random_boxes import wild_boxes

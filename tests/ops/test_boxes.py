@@ -326,6 +326,7 @@ _DIGESTS = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 import torch
+import pyvqa.ops
 from ops.helpers import digest
 from ops.random_boxes import some_boxes, wild_boxes
 results = []
