@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyvqa.ops.boxes import batched, register_vmap, unbatched
+from pyvqa.ops.boxes import batched, refuse_second_gradient, register_vmap, unbatched
 
 CLIP = math.log(1000 / 16)  # the largest logarithm of a size ratio that is decoded
 Weights = tuple[float, float, float, float]
@@ -214,3 +214,5 @@ for _name, _tensors in (
 torch.library.register_autograd("pyvqa::encode_boxes", _encode_gradient, setup_context=_codec_setup)
 torch.library.register_autograd("pyvqa::decode_boxes", _decode_gradient, setup_context=_codec_setup)
 torch.library.register_autograd("pyvqa::clip_boxes", _clip_gradient, setup_context=_clip_setup)
+refuse_second_gradient("encode_boxes")
+refuse_second_gradient("decode_boxes")

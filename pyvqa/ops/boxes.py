@@ -52,6 +52,7 @@ def box_iou(
     which is NaN too. One pass, no memory beyond the result; the same bits on every instruction
     set, device and number of threads. Differentiable: the gradient is summed in a fixed order;
     where two corners coincide each box gets half of it, and boxes that touch count as overlapping.
+    Gradients of gradients raise.
 
     Raises TypeError, ValueError or RuntimeError for other dtypes, formats or shapes.
     """
@@ -253,6 +254,15 @@ def register_vmap(name: str, tensors: int) -> None:
     torch.library.register_vmap(f"pyvqa::{name}", rule)
 
 
+def refuse_second_gradient(name: str) -> None:
+    """Make the gradient of an op `<name>_backward` an error, instead of torch's silent zero."""
+
+    def refuse(ctx: Any, *grads: Tensor) -> None:
+        raise RuntimeError(f"{name}: gradients of gradients are not implemented")
+
+    torch.library.register_autograd(f"pyvqa::{name}_backward", refuse)
+
+
 def _fake_box_iou(
     boxes1: Tensor, boxes2: Tensor, format: int, inclusive: bool, generalized: bool
 ) -> Tensor:
@@ -279,5 +289,6 @@ def _box_iou_gradient(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
 torch.library.register_fake("pyvqa::box_iou", _fake_box_iou)
 torch.library.register_fake("pyvqa::box_iou_backward", _fake_box_iou_backward)
 torch.library.register_autograd("pyvqa::box_iou", _box_iou_gradient, setup_context=_box_iou_setup)
+refuse_second_gradient("box_iou")
 register_vmap("box_iou", 2)
 register_vmap("box_iou_backward", 3)

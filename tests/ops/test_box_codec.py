@@ -303,6 +303,14 @@ def test_gradients_of_half_precision_flow_through_float32() -> None:
         assert_equal(narrow.grad, whole.grad.to(dtype))
 
 
+def test_second_gradients_are_refused() -> None:
+    a, b = some_boxes(1, 6).requires_grad_(), some_boxes(2, 6)
+    for function in (ops.encode_boxes, ops.decode_boxes):
+        (first,) = torch.autograd.grad(function(a, b).square().sum(), a, create_graph=True)
+        with pytest.raises(RuntimeError, match="gradients of gradients are not implemented"):
+            first.sum().backward()
+
+
 # ---- what every op has to pass
 
 

@@ -249,6 +249,13 @@ def test_gradients_in_batches_and_of_one_side() -> None:
     assert_equal(many, torch.stack(each))
 
 
+def test_second_gradients_are_refused() -> None:
+    a = some_boxes(1, 6).requires_grad_()
+    (first,) = torch.autograd.grad(ops.box_iou(a, some_boxes(2, 5)).sum(), a, create_graph=True)
+    with pytest.raises(RuntimeError, match="box_iou: gradients of gradients are not implemented"):
+        first.sum().backward()
+
+
 # ---- what every op has to pass
 
 
