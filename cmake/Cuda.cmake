@@ -42,6 +42,8 @@ endif()
 find_package(CUDAToolkit REQUIRED)
 
 add_library(_ops_cuda MODULE
+  csrc/boxes/boxes_cuda.cu
+  csrc/boxes/boxes_cuda.cpp
   csrc/execute/execute_cuda.cu
   csrc/execute/execute_cuda.cpp
   csrc/nms/nms_cuda.cu

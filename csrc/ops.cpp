@@ -42,6 +42,32 @@ STABLE_TORCH_LIBRARY(pyvqa, m) {
       "nms_padded(Tensor boxes, Tensor scores, Tensor? idxs, float iou_threshold, bool inclusive, "
       "bool suppress_equal, bool input_order) -> (Tensor, Tensor)");
   // ---- boxes
+  // Boxes are [N, 4] or [batch, N, 4], float32 or float64 (box_iou: int64 too), behind any strides.
+  // Overlap of every pair, [N, 4] and [M, 4] -> [N, M]; format 0 xyxy, 1 xywh, 2 cxcywh; inclusive:
+  // sides are x2 - x1 + 1.
+  m.def(
+      "box_iou(Tensor boxes1, Tensor boxes2, int format, bool inclusive, bool generalized) -> "
+      "Tensor");
+  m.def(
+      "box_iou_backward(Tensor grad, Tensor boxes1, Tensor boxes2, int format, bool inclusive, "
+      "bool generalized) -> (Tensor, Tensor)");
+  // Offsets of boxes from proposals, [N, 4] and [N, 4] -> [N, 4]; wx .. wh weigh the offsets.
+  m.def(
+      "encode_boxes(Tensor boxes, Tensor proposals, float wx, float wy, float ww, float wh, "
+      "bool inclusive) -> Tensor");
+  m.def(
+      "encode_boxes_backward(Tensor grad, Tensor boxes, Tensor proposals, float wx, float wy, "
+      "float ww, float wh, bool inclusive) -> (Tensor, Tensor)");
+  // And back, C boxes for each proposal: [N, 4 C] and [N, 4] -> [N, 4 C]; clip bounds the
+  // logarithms of size ratios.
+  m.def(
+      "decode_boxes(Tensor deltas, Tensor proposals, float wx, float wy, float ww, float wh, "
+      "bool inclusive, float clip) -> Tensor");
+  m.def(
+      "decode_boxes_backward(Tensor grad, Tensor deltas, Tensor proposals, float wx, float wy, "
+      "float ww, float wh, bool inclusive, float clip) -> (Tensor, Tensor)");
+  // [N, 4 C]: x into [0, width], y into [0, height].
+  m.def("clip_boxes(Tensor boxes, float width, float height) -> Tensor");
   // ---- roi_align
   // ---- masks
   // ---- paste

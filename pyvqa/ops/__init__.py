@@ -1,6 +1,15 @@
 """The kernels: one file per op, each with its fake kernel and shapes in its docstring."""
 
 from pyvqa._core import cuda_missing, isa
+from pyvqa.ops.box_codec import clip_boxes, decode_boxes, encode_boxes
+from pyvqa.ops.boxes import (
+    anchor_grid,
+    assign_levels,
+    box_area,
+    box_iou,
+    cell_anchors,
+    generalized_box_iou,
+)
 from pyvqa.ops.execute import (
     AnswerTable,
     Execution,
@@ -23,9 +32,18 @@ __all__ = [
     "Reason",
     "Trace",
     "batched_nms",
+    "anchor_grid",
+    "assign_levels",
+    "box_area",
+    "box_iou",
+    "cell_anchors",
+    "clip_boxes",
     "cuda_missing",
+    "decode_boxes",
+    "encode_boxes",
     "execute",
     "execute_trace",
+    "generalized_box_iou",
     "has_cuda",
     "isa",
     "nms",
