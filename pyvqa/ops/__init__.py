@@ -13,6 +13,7 @@ from pyvqa.ops.execute import (
     reward,
     verify,
 )
+from pyvqa.ops.roi_align import multiscale_roi_align, roi_align, roi_align_backward_
 
 __all__ = [
     "AnswerTable",
@@ -26,7 +27,10 @@ __all__ = [
     "execute_trace",
     "has_cuda",
     "isa",
+    "multiscale_roi_align",
     "reward",
+    "roi_align",
+    "roi_align_backward_",
     "verify",
 ]
 
