@@ -176,6 +176,7 @@ PV_HD bool make_region(const RoiJob& job, int64_t k, Region<A>& region) {
   if (level < 0 || level >= job.level_count) return false;
   if (!(roi[0] > A(-1) && roi[0] < static_cast<A>(job.images))) return false;
   region.image = static_cast<int64_t>(roi[0]);
+  if (region.image >= job.images) return false;  // -0.5 of no images
   region.level = static_cast<int32_t>(level);
   const RoiLevel& map = job.levels[level];
   const A scale = static_cast<A>(map.scale);

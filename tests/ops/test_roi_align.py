@@ -555,18 +555,6 @@ def test_vmap_of_the_gradient(with_rois: bool) -> None:
     )
 
 
-def test_batched_gradients() -> None:
-    """What `torch.autograd.functional.jacobian(vectorize=True)` asks for."""
-    pixels = make(2, 3, 9, 11).requires_grad_()
-    pooled = roi_align(pixels, random_rois(5, 2, 12.0), 2, 0.5, 2)
-    grads = make(3, *pooled.shape)
-    (together,) = torch.autograd.grad(
-        pooled, pixels, grads, is_grads_batched=True, retain_graph=True
-    )
-    alone = [torch.autograd.grad(pooled, pixels, g, retain_graph=True)[0] for g in grads]
-    assert_equal(together, torch.stack(alone))
-
-
 # ---- edges
 
 
