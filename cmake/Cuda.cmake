@@ -48,6 +48,9 @@ add_library(_ops_cuda MODULE
   csrc/execute/execute_cuda.cpp
   csrc/nms/nms_cuda.cu
   csrc/nms/nms_cuda.cpp)
+  csrc/roi_align/roi_align_cuda.cu
+  csrc/roi_align/roi_align_backward_cuda.cu
+  csrc/roi_align/roi_align_cuda.cpp)
 target_include_directories(_ops_cuda PRIVATE csrc ${CUDAToolkit_INCLUDE_DIRS})
 target_compile_options(_ops_cuda PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings -Xfatbin=-compress-all --threads=2>)

@@ -69,6 +69,19 @@ STABLE_TORCH_LIBRARY(pyvqa, m) {
   // [N, 4 C]: x into [0, width], y into [0, height].
   m.def("clip_boxes(Tensor boxes, float width, float height) -> Tensor");
   // ---- roi_align
+  // Pool K regions [K, 5] (image, x1, y1, x2, y2) out of the levels [B, C, H_l, W_l] they name:
+  // -> [K, C, height, width]
+  m.def(
+      "roi_align(Tensor[] features, Tensor rois, Tensor? levels, float[] scales, SymInt height, "
+      "SymInt width, int sampling_ratio, bool aligned) -> Tensor");
+  // The gradient of the levels; sizes = B, C, then H and W of each level.
+  m.def(
+      "roi_align_backward(Tensor grad, Tensor rois, Tensor? levels, float[] scales, SymInt[] "
+      "sizes, int sampling_ratio, bool aligned, bool channels_last) -> Tensor[]");
+  // The same, added to gradients that exist.
+  m.def(
+      "roi_align_backward_(Tensor(a!)[] grads, Tensor grad, Tensor rois, Tensor? levels, float[] "
+      "scales, int sampling_ratio, bool aligned) -> ()");
   // ---- masks
   // ---- paste
 }

@@ -23,6 +23,7 @@ from pyvqa.ops.execute import (
     verify,
 )
 from pyvqa.ops.nms import batched_nms, nms, nms_padded
+from pyvqa.ops.roi_align import multiscale_roi_align, roi_align, roi_align_backward_
 
 __all__ = [
     "AnswerTable",
@@ -48,7 +49,10 @@ __all__ = [
     "isa",
     "nms",
     "nms_padded",
+    "multiscale_roi_align",
     "reward",
+    "roi_align",
+    "roi_align_backward_",
     "verify",
 ]
 

@@ -1,0 +1,736 @@
+"""RoIAlign: equality with the definition and torchvision, gradients, layouts and bad input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ops.helpers import (
+    assert_equal,
+    check_compiles,
+    check_deterministic,
+    check_gradients,
+    check_host_cuda,
+    check_registration,
+    digest,
+    run_python,
+    strided,
+)
+from pyvqa.ops import multiscale_roi_align, roi_align, roi_align_backward_
+from pyvqa.ops.roi_align import multiscale_roi_align_reference
+
+DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
+TOLERANCE = {
+    torch.float32: 1e-5,
+    torch.float64: 1e-12,
+    torch.bfloat16: 2**-7,
+    torch.float16: 2**-9,
+}
+INF, NAN = math.inf, math.nan
+
+
+def make(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
+def random_rois(count: int, images: int, side: float, seed: int = 0) -> Tensor:
+    """Regions inside, across and outside of images of `side` pixels, some of negative size."""
+    generator = torch.Generator().manual_seed(seed)
+    corners = torch.rand(count, 4, generator=generator) * 1.6 * side - 0.3 * side
+    ordered = torch.cat(
+        [corners[:, :2].minimum(corners[:, 2:]), corners[:, :2].maximum(corners[:, 2:])], dim=1
+    )
+    boxes = torch.where(torch.arange(count)[:, None] % 5 == 4, corners, ordered)
+    image = torch.randint(0, images, (count, 1), generator=generator)
+    return torch.cat([image.float(), boxes], dim=1)
+
+
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "contiguous": lambda t: t,
+    "channels_last": last,
+    "strided": strided,
+    "transposed": lambda t: t.transpose(2, 3).contiguous().transpose(2, 3),
+    "inner_part": lambda t: last(torch.nn.functional.pad(t, (1, 2, 1, 1)))[:, :, 1:-1, 1:-2],
+}
+
+
+def pyramid(
+    dtype: torch.dtype = torch.float32, channels: int = 19, layout: str = "contiguous"
+) -> tuple[list[Tensor], Tensor, Tensor, list[float]]:
+    """Two levels of three images, 40 regions on them, and the levels' scales."""
+    maps = [make(3, channels, 20, 31, seed=1), make(3, channels, 10, 16, seed=2)]
+    maps = [LAYOUTS[layout](m.to(dtype)) for m in maps]
+    levels = torch.arange(40) % 3 % 2
+    return maps, random_rois(40, 3, 80.0), levels, [0.25, 0.125]
+
+
+def op_arguments(
+    dtype: torch.dtype = torch.float32, channels: int = 19, layout: str = "contiguous"
+) -> tuple[Any, ...]:
+    maps, rois, levels, scales = pyramid(dtype, channels, layout)
+    return maps, rois, levels, scales, 3, 4, 2, True
+
+
+def backward_arguments(
+    dtype: torch.dtype = torch.float32, channels: int = 19, channels_last: bool = False
+) -> tuple[Any, ...]:
+    maps, rois, levels, scales = pyramid(dtype, channels)
+    grad = make(40, channels, 3, 4, seed=3, dtype=dtype)
+    sizes = [3, channels, *(n for m in maps for n in m.shape[2:])]
+    return grad, rois, levels, scales, sizes, 2, True, channels_last
+
+
+def assert_near(found: Tensor, expected: Tensor, tolerance: float | None = None) -> None:
+    bound = TOLERANCE[found.dtype] if tolerance is None else tolerance
+    largest = float(expected.abs().max()) if expected.numel() else 0.0
+    torch.testing.assert_close(
+        found.double(), expected.double(), rtol=0, atol=bound * max(largest, 1.0)
+    )
+
+
+# ---- the definition
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("sampling_ratio", [2, 0, -1, 1, 3])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_matches_the_reference(
+    dtype: torch.dtype, layout: str, sampling_ratio: int, aligned: bool
+) -> None:
+    maps, rois, levels, scales = pyramid(dtype, 19 if sampling_ratio != 3 else 140, layout)
+    options = {"sampling_ratio": sampling_ratio, "aligned": aligned}
+    found = multiscale_roi_align(maps, rois, (3, 5), scales, levels, **options)
+    expected = multiscale_roi_align_reference(maps, rois, (3, 5), scales, levels, **options)
+    assert found.shape == (40, maps[0].shape[1], 3, 5)
+    assert found.dtype == dtype
+    assert_near(found, expected)
+
+
+@pytest.mark.parametrize("size", [1, 7, 14, 20, (2, 70)])
+@pytest.mark.parametrize("channels", [1, 16, 33])
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_sizes(size: int | tuple[int, int], channels: int, layout: str) -> None:
+    """Outputs of one register and more, windows of 16, 32 and more columns."""
+    pixels = LAYOUTS[layout](make(2, channels, 37, 90))
+    rois = random_rois(30, 2, 90.0, seed=5)
+    pair = (size, size) if isinstance(size, int) else size
+    for ratio in (2, 0):
+        found = roi_align(pixels, rois, size, 1.0, ratio, True)
+        expected = multiscale_roi_align_reference(
+            [pixels], rois, pair, [1.0], sampling_ratio=ratio, aligned=True
+        )
+        assert_near(found, expected)
+
+
+def test_one_level_is_plain_roi_align() -> None:
+    maps, rois, levels, scales = pyramid()
+    whole = multiscale_roi_align(maps, rois, 3, scales, levels, sampling_ratio=2, aligned=True)
+    for level in range(2):
+        here = levels == level
+        part = roi_align(maps[level], rois[here], 3, scales[level], 2, True)
+        assert_equal(whole[here], part)
+
+
+def test_layouts_give_the_same_bits_and_keep_their_format() -> None:
+    maps, rois, levels, scales = pyramid(channels=32)
+    expected = multiscale_roi_align(maps, rois, 7, scales, levels)
+    found = multiscale_roi_align([last(m) for m in maps], rois, 7, scales, levels)
+    assert_equal(found, expected)
+    assert expected.is_contiguous()
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    mixed = multiscale_roi_align([maps[0], last(maps[1])], rois, 7, scales, levels)
+    assert mixed.is_contiguous()
+    assert_equal(mixed, expected)
+
+
+def test_boxes_may_be_a_list_or_of_another_type() -> None:
+    pixels = make(3, 8, 20, 20)
+    boxes = [random_rois(n, 1, 20.0, seed=n)[:, 1:] for n in (4, 0, 2)]
+    numbered = torch.cat(
+        [torch.cat([torch.full((len(b), 1), float(i)), b], dim=1) for i, b in enumerate(boxes)]
+    )
+    expected = roi_align(pixels, numbered, 3)
+    assert_equal(roi_align(pixels, boxes, 3), expected)
+    assert_equal(roi_align(pixels, numbered.double(), 3), expected)
+    assert_equal(roi_align(pixels, strided(numbered), 3), expected)
+    assert_equal(roi_align(pixels.bfloat16(), boxes, 3), roi_align(pixels.bfloat16(), numbered, 3))
+    half = [b.half() for b in boxes]
+    assert_equal(roi_align(pixels, half, 3), roi_align(pixels, [h.float() for h in half], 3))
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.int32, torch.int16, torch.uint8])
+def test_levels_may_be_any_integers(kind: torch.dtype) -> None:
+    maps, rois, levels, scales = pyramid()
+    assert_equal(
+        multiscale_roi_align(maps, rois, 3, scales, levels.to(kind)),
+        multiscale_roi_align(maps, rois, 3, scales, levels),
+    )
+
+
+# ---- torchvision
+
+
+@pytest.fixture(scope="module")
+def torchvision_ops() -> ModuleType:
+    """torchvision.ops, where its compiled ops work beside this torch."""
+    ops: ModuleType = pytest.importorskip("torchvision.ops")
+    try:
+        ops.roi_align(torch.zeros(1, 1, 2, 2), torch.zeros(1, 5), 1)
+    except (RuntimeError, AttributeError):
+        pytest.skip("torchvision has no working ops beside this torch")
+    return ops
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("sampling_ratio", [2, 0, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_equals_torchvision(
+    torchvision_ops: ModuleType, dtype: torch.dtype, sampling_ratio: int, aligned: bool
+) -> None:
+    pixels = make(3, 9, 31, 45, dtype=dtype).requires_grad_()
+    rois = random_rois(200, 3, 100.0, seed=7).to(dtype)
+    rois[::3] = rois[::3].round()
+    arguments = (rois, (3, 5), 0.5, sampling_ratio, aligned)
+    ours, theirs = roi_align(pixels, *arguments), torchvision_ops.roi_align(pixels, *arguments)
+    assert_near(ours, theirs, 2e-6 if dtype == torch.float32 else 1e-13)
+    grad = make(*ours.shape, seed=8, dtype=dtype)
+    (mine,) = torch.autograd.grad(ours, pixels, grad)
+    (other,) = torch.autograd.grad(theirs, pixels, grad)
+    assert_near(mine, other, 2e-6 if dtype == torch.float32 else 1e-13)
+
+
+# ---- gradients
+
+GRADIENT_SHAPES = [
+    # images, channels, height, width, regions, output, layout
+    (1, 1, 1, 1, 1, (1, 1), "contiguous"),
+    (0, 3, 4, 5, 2, (2, 2), "contiguous"),
+    (2, 0, 4, 5, 2, (2, 2), "contiguous"),
+    (1, 2, 0, 5, 2, (2, 2), "contiguous"),
+    (1, 2, 4, 5, 0, (2, 2), "contiguous"),
+    (2, 3, 6, 7, 4, (2, 3), "contiguous"),
+    (2, 3, 6, 7, 4, (2, 3), "channels_last"),
+    (2, 3, 5, 4, 3, (3, 2), "strided"),
+    (1, 2, 9, 3, 3, (1, 4), "transposed"),
+    (1, 17, 3, 4, 2, (2, 1), "channels_last"),
+]
+
+
+@pytest.mark.parametrize(
+    ("images", "channels", "height", "width", "count", "size", "layout"), GRADIENT_SHAPES
+)
+def test_gradients(
+    images: int,
+    channels: int,
+    height: int,
+    width: int,
+    count: int,
+    size: tuple[int, int],
+    layout: str,
+) -> None:
+    pixels = LAYOUTS[layout](make(images, channels, height, width, dtype=torch.float64))
+    pixels = pixels.detach().requires_grad_()
+    rois = random_rois(count, max(images, 1), 10.0, seed=height).double()
+
+    def pooled(values: Tensor) -> Tensor:
+        return roi_align(values, rois, size, 0.5, 2, True)
+
+    check_gradients(pooled, (pixels,))
+    assert torch.autograd.gradgradcheck(pooled, (pixels,))
+
+
+def reference_gradient(grad: Tensor, rois: Tensor, arguments: tuple[Any, ...]) -> list[Tensor]:
+    levels, scales, sizes, ratio, aligned = arguments
+    images, channels, *sides = sizes
+    maps = [
+        torch.zeros(images, channels, h, w, dtype=torch.float64, requires_grad=True)
+        for h, w in zip(sides[::2], sides[1::2], strict=True)
+    ]
+    options = {"sampling_ratio": ratio, "aligned": aligned}
+    size = (grad.shape[2], grad.shape[3])
+    # Coordinates in the type in which the kernel computes them.
+    places = rois.float() if grad.dtype != torch.float64 else rois
+    values = [m.float() if grad.dtype != torch.float64 else m for m in maps]
+    pooled = multiscale_roi_align_reference(values, places, size, scales, levels, **options)
+    return list(torch.autograd.grad(pooled, maps, grad.to(pooled.dtype)))
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("channels", [19, 140])
+@pytest.mark.parametrize("grad_layout", ["contiguous", "channels_last", "strided"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradient_in_every_layout(
+    dtype: torch.dtype, grad_layout: str, channels: int, channels_last: bool
+) -> None:
+    grad, rois, levels, scales, sizes, *_ = backward_arguments(dtype, channels)
+    grad = LAYOUTS[grad_layout](grad)
+    found = torch.ops.pyvqa.roi_align_backward(
+        grad, rois, levels, scales, sizes, 2, True, channels_last
+    )
+    expected = reference_gradient(grad, rois, (levels, scales, sizes, 2, True))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert_near(ours, theirs)
+        if channels_last:
+            assert ours.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "strided", "transposed"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradient_adds_to_one_that_exists(dtype: torch.dtype, layout: str) -> None:
+    grad, rois, levels, scales, sizes, *_ = backward_arguments(dtype)
+    fresh = torch.ops.pyvqa.roi_align_backward(grad, rois, levels, scales, sizes, 2, True, False)
+    before = [LAYOUTS[layout](make(*g.shape, seed=9, dtype=dtype)) for g in fresh]
+    grads = [torch.empty_strided(b.shape, b.stride(), dtype=dtype).copy_(b) for b in before]
+    roi_align_backward_(grads, grad, rois, scales, levels, sampling_ratio=2, aligned=True)
+    for found, old, new in zip(grads, before, fresh, strict=True):
+        assert_near(found, old.double() + new.double())
+
+
+def test_sixteen_bit_gradients_are_summed_in_float32() -> None:
+    """2,000 regions that add 1/2000 each: rounded one by one, the sum would stop growing."""
+    rois = torch.tensor([[0.0, 0.0, 0.0, 4.0, 4.0]]).repeat(2000, 1)
+    for dtype in (torch.bfloat16, torch.float16):
+        pixels = torch.zeros(1, 3, 4, 4, dtype=dtype, requires_grad=True)
+        pooled = roi_align(pixels, rois, 4, 1.0, 1, True)
+        (grad,) = torch.autograd.grad(pooled, pixels, torch.full_like(pooled, 1 / 2000))
+        assert_near(grad, torch.ones(1, 3, 4, 4, dtype=torch.float64), 2**-8)
+
+
+def test_large_gradients_start_from_zero() -> None:
+    """Memory of many pages that held something else before."""
+    for layout in (torch.contiguous_format, torch.channels_last):
+        for _ in range(3):
+            dirty = torch.full((1, 64, 200, 300), 7.0)
+            del dirty
+            pixels = torch.zeros(1, 64, 200, 300).contiguous(memory_format=layout)
+            pixels.requires_grad_()
+            roi = torch.tensor([[0.0, 10.0, 10.0, 30.0, 30.0]])
+            (grad,) = torch.autograd.grad(roi_align(pixels, roi, 2, 1.0, 2).sum(), pixels)
+            assert float(grad.double().sum()) == pytest.approx(64 * 4, rel=1e-5)
+            assert int((grad != 0).sum()) == 64 * 64  # 2 x 2 bins of 2 x 2 samples, 4 pixels each
+
+
+# ---- what every op has to pass
+
+EVERY_OP: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+    "roi_align": (torch.ops.pyvqa.roi_align.default, op_arguments(channels=3)),
+    "roi_align_last": (
+        torch.ops.pyvqa.roi_align.default,
+        op_arguments(channels=3, layout="channels_last"),
+    ),
+    "roi_align_backward": (
+        torch.ops.pyvqa.roi_align_backward.default,
+        backward_arguments(channels=3),
+    ),
+    "roi_align_backward_last": (
+        torch.ops.pyvqa.roi_align_backward.default,
+        backward_arguments(channels=3, channels_last=True),
+    ),
+}
+
+
+def adding_arguments() -> tuple[Any, ...]:
+    grad, rois, levels, scales, _, ratio, aligned, _ = backward_arguments(channels=3)
+    return [make(3, 3, 20, 31), make(3, 3, 10, 16)], grad, rois, levels, scales, ratio, aligned
+
+
+@pytest.mark.parametrize("name", EVERY_OP)
+def test_opcheck(name: str) -> None:
+    op, arguments = EVERY_OP[name]
+    check_registration(op, arguments)
+    first = arguments[0]
+    grown = [t.clone().requires_grad_() for t in ([first] if isinstance(first, Tensor) else first)]
+    check_registration(op, (grown[0] if isinstance(first, Tensor) else grown, *arguments[1:]))
+
+
+def test_opcheck_of_the_op_that_adds() -> None:
+    check_registration(torch.ops.pyvqa.roi_align_backward_.default, adding_arguments())
+
+
+@pytest.mark.parametrize("name", EVERY_OP)
+def test_ops_compile_to_one_graph(name: str) -> None:
+    op, arguments = EVERY_OP[name]
+    check_compiles(lambda *a: op(*a), arguments)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_training_step_compiles_to_one_graph(layout: str) -> None:
+    maps, rois, levels, scales = pyramid(channels=3, layout=layout)
+
+    def loss(first: Tensor, second: Tensor, rois: Tensor) -> Tensor:
+        pooled = multiscale_roi_align([first, second], rois, 3, scales, levels)
+        listed = roi_align(first, [rois[:4, 1:], rois[4:6, 1:], rois[6:, 1:]], (2, 3), 0.25, 0)
+        return pooled.square().sum() + listed.sum()
+
+    def step(first: Tensor, second: Tensor, rois: Tensor, compiled: bool) -> tuple[Tensor, ...]:
+        torch.compiler.reset()
+        run = (
+            torch.compile(loss, fullgraph=True, backend="aot_eager", dynamic=True)
+            if compiled
+            else loss
+        )
+        leaves = [first.clone().requires_grad_(), second.clone().requires_grad_()]
+        return torch.autograd.grad(run(*leaves, rois), leaves)
+
+    assert_equal(step(*maps, rois, True), step(*maps, rois, False))
+
+
+def test_adding_compiles_to_one_graph() -> None:
+    def add(first: Tensor, second: Tensor, *rest: Any) -> Tensor:
+        torch.ops.pyvqa.roi_align_backward_([first, second], *rest)
+        return first.sum() + second.sum()
+
+    (first, second), *rest = adding_arguments()
+    torch.compiler.reset()
+    compiled = torch.compile(add, fullgraph=True, backend="aot_eager")
+    assert_equal(
+        compiled(first.clone(), second.clone(), *rest), add(first.clone(), second.clone(), *rest)
+    )
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_deterministic(dtype: torch.dtype, layout: str) -> None:
+    arguments = op_arguments(dtype, 70, layout)
+    check_deterministic(torch.ops.pyvqa.roi_align, arguments)
+    is_last = layout == "channels_last"
+    check_deterministic(torch.ops.pyvqa.roi_align_backward, backward_arguments(dtype, 70, is_last))
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_any_number_of_threads_gives_the_same_bits(layout: str) -> None:
+    before = torch.get_num_threads()
+    seen = set()
+    try:
+        for threads in (1, 2, 3, 8):
+            torch.set_num_threads(threads)
+            for dtype in (torch.float32, torch.float16):
+                pooled = torch.ops.pyvqa.roi_align(*op_arguments(dtype, 90, layout))
+                grads = torch.ops.pyvqa.roi_align_backward(
+                    *backward_arguments(dtype, 90, layout == "channels_last")
+                )
+                seen.add((dtype, digest(pooled, grads)))
+    finally:
+        torch.set_num_threads(before)
+    assert len(seen) == 2
+
+
+_VALUES = """
+import torch
+from ops.test_roi_align import backward_arguments, op_arguments
+results = []
+for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+    for layout in ("contiguous", "channels_last"):
+        results.append(torch.ops.pyvqa.roi_align(*op_arguments(dtype, 40, layout)))
+        results += torch.ops.pyvqa.roi_align_backward(
+            *backward_arguments(dtype, 40, layout == "channels_last"))
+torch.save([r.contiguous() for r in results], {target!r})
+"""
+
+
+def test_instruction_sets_agree(tmp_path: Any) -> None:
+    """To 1e-6 of the largest value, or one step of a 16-bit type."""
+    results = {}
+    for isa in ("base", "avx2", "avx512"):
+        target = tmp_path / f"{isa}.pt"
+        run_python(
+            "import sys; sys.path.insert(0, 'tests')\n" + _VALUES.format(target=str(target)),
+            PYVQA_ISA=isa,
+        )
+        results[isa] = torch.load(target, weights_only=True)
+    for isa in ("avx2", "avx512"):
+        for found, expected in zip(results[isa], results["base"], strict=True):
+            wide = found.dtype in (torch.float32, torch.float64)
+            assert_near(found, expected, 1e-6 if wide else TOLERANCE[found.dtype])
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "strided"])
+@pytest.mark.parametrize("channels", [3, 16])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_host_cuda(dtype: torch.dtype, channels: int, layout: str) -> None:
+    tolerance = 1e-6 if dtype in (torch.float32, torch.float64) else TOLERANCE[dtype]
+    maps, rois, levels, scales = pyramid(dtype, channels, layout)
+    bad = torch.tensor([[0, NAN, 0, 9, 9], [7, 0, 0, 9, 9], [0, -1e9, -1e9, 1e9, 1e9]])
+    rois, levels = torch.cat([rois[:12], bad]), torch.cat([levels[:12], torch.tensor([0, 1, 1])])
+    for ratio, aligned in ((2, True), (0, False)):
+        options = (scales, 3, 4, ratio, aligned)
+        check_host_cuda("roi_align", (maps, rois, levels, *options), tolerance)
+        grad = LAYOUTS[layout](make(15, channels, 3, 4, dtype=dtype))
+        sizes = [3, channels, 20, 31, 10, 16]
+        check_host_cuda(
+            "roi_align_backward",
+            (grad, rois, levels, scales, sizes, ratio, aligned, layout == "channels_last"),
+            tolerance,
+        )
+
+
+def test_host_cuda_beyond_shared_memory() -> None:
+    """Bins of more pixels than a block has room for, and more bins than it looks at together."""
+    rois = torch.tensor([[0.0, -5.0, -5.0, 1500.0, 9.0], [0.0, 10.0, 1.0, 1400.0, 4.0]])
+    for size in ((1, 1), (2, 3), (1, 300)):
+        pixels = make(1, 2, 5, 1450)
+        check_host_cuda("roi_align", ([pixels], rois, None, [1.0], *size, 0, True), 2e-6)
+    grad = make(2, 2, 3, 40)
+    arguments = (grad, rois, None, [0.05], [1, 2, 5, 70], 2, True, False)
+    check_host_cuda("roi_align_backward", arguments, 1e-6)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_cuda_equals_cpu(dtype: torch.dtype, layout: str) -> None:
+    tolerance = 1e-6 if dtype in (torch.float32, torch.float64) else TOLERANCE[dtype]
+    maps, rois, levels, scales = pyramid(dtype, 256, layout)
+    expected = torch.ops.pyvqa.roi_align(maps, rois, levels, scales, 7, 7, 2, True)
+    there = [m.cuda() for m in maps], rois.cuda(), levels.cuda()
+    found = torch.ops.pyvqa.roi_align(*there, scales, 7, 7, 2, True)
+    assert_near(found.cpu(), expected, tolerance)
+    arguments = backward_arguments(dtype, 256, layout == "channels_last")
+    grads = torch.ops.pyvqa.roi_align_backward(*arguments)
+    on_device = [a.cuda() if isinstance(a, Tensor) else a for a in arguments]
+    again = torch.ops.pyvqa.roi_align_backward(*on_device)
+    for mine, other in zip(again, grads, strict=True):
+        assert_near(mine.cpu(), other, tolerance)
+    assert_equal(torch.ops.pyvqa.roi_align_backward(*on_device), again)
+
+
+# ---- autocast and vmap
+
+
+def test_autocast_leaves_the_types_alone() -> None:
+    maps, rois, levels, scales = pyramid()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        whole = multiscale_roi_align(maps, rois, 3, scales, levels)
+        half = multiscale_roi_align([m.bfloat16() for m in maps], rois, 3, scales, levels)
+    assert whole.dtype == torch.float32
+    assert half.dtype == torch.bfloat16
+    assert_equal(whole, multiscale_roi_align(maps, rois, 3, scales, levels))
+
+
+@pytest.mark.parametrize("with_rois", [False, True])
+def test_vmap(with_rois: bool) -> None:
+    """Batches of maps and of regions, unknown images among them, as a loop over the batch."""
+    pixels = make(4, 2, 3, 9, 11)
+    rois = torch.stack([random_rois(5, 2, 12.0, seed=s) for s in range(4)])
+    rois[1, 2, 0], rois[2, 3, 0] = 2.0, -1.0
+    rois = rois if with_rois else rois[1]
+
+    def pooled(pixels: Tensor, rois: Tensor) -> Tensor:
+        return roi_align(pixels, rois, (2, 3), 0.5, 2)
+
+    dims = (0, 0 if with_rois else None)
+    each = [(p, rois[i] if with_rois else rois) for i, p in enumerate(pixels)]
+    assert_equal(
+        torch.vmap(pooled, dims)(pixels, rois), torch.stack([pooled(p, r) for p, r in each])
+    )
+
+
+@pytest.mark.parametrize("with_rois", [False, True])
+def test_vmap_of_the_gradient(with_rois: bool) -> None:
+    grad = make(4, 5, 3, 2, 3)
+    rois = torch.stack([random_rois(5, 2, 12.0, seed=s) for s in range(4)])
+    rois[1, 2, 0], rois[2, 3, 0] = 2.0, -1.0
+    rois = rois if with_rois else rois[1]
+
+    def gradient(grad: Tensor, rois: Tensor) -> Tensor:
+        options = ([0.5], [2, 3, 9, 11], 2, False, False)
+        whole: Tensor = torch.ops.pyvqa.roi_align_backward(grad, rois, None, *options)[0]
+        return whole
+
+    each = [(g, rois[i] if with_rois else rois) for i, g in enumerate(grad)]
+    assert_equal(
+        torch.vmap(gradient, (0, 0 if with_rois else None))(grad, rois),
+        torch.stack([gradient(g, r) for g, r in each]),
+    )
+
+
+# ---- edges
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_unknown_and_endless_regions_give_zeros(dtype: torch.dtype, layout: str) -> None:
+    """What crashes or reads foreign memory elsewhere: no image, no level, no finite number."""
+    good = [0.0, 1.0, 1.0, 9.0, 9.0]
+    rois = [good]
+    for place in range(5):
+        for value in (NAN, INF, -INF):
+            rois.append([*good[:place], value, *good[place + 1 :]])
+    for image in (-1.0, 3.0, 1e38, -1e38, 2.0**31, 2.0**63):
+        rois.append([image, *good[1:]])
+    rois += [good, good, good]
+    maps, _, _, scales = pyramid(dtype, 17, layout)
+    levels = torch.zeros(len(rois), dtype=torch.int64)
+    levels[-3:] = torch.tensor([2, -1, 2**40])
+    if dtype != torch.float64:  # the size overflows
+        rois.append([0.0, -3e38, 0.0, 3e38, 9.0])
+        levels = torch.cat([levels, levels[:1]])
+    maps = [m.detach().requires_grad_() for m in maps]
+    pooled = multiscale_roi_align(maps, torch.tensor(rois).double(), 3, scales, levels)
+    assert float(pooled[0].detach().abs().min()) > 0
+    assert int(pooled[1:].detach().count_nonzero()) == 0
+    grads = torch.autograd.grad(pooled, maps, torch.ones_like(pooled))
+    alone = multiscale_roi_align(maps, torch.tensor(rois[:1]), 3, scales, levels[:1])
+    expected = torch.autograd.grad(alone, maps, torch.ones_like(alone))
+    assert_equal(grads, expected)
+
+
+@pytest.mark.parametrize("sampling_ratio", [2, 0, 1000])
+def test_huge_regions_take_no_longer_than_the_map(sampling_ratio: int) -> None:
+    """Adaptive sampling would visit 10^18 places; only those on the map count."""
+    pixels = torch.ones(1, 2, 8, 9)
+    for size in (1e3, 1e6, 1e9, 1e18, 1e30):
+        for corner in (-size / 2, -size, 0.0, -3.0):
+            roi = torch.tensor([[0.0, corner, corner, corner + size, corner + size]])
+            pooled = roi_align(pixels, roi, 7, 1.0, sampling_ratio, True)
+            assert bool(((pooled >= 0) & (pooled <= 1.001)).all())
+    # A grid of 1000 samples a side, of which the map's share is inside.
+    roi = torch.tensor([[0.0, -500.0, 0.0, 500.0, 8.0]])
+    found = float(roi_align(pixels, roi, 1, 1.0, 0)[0, 0, 0, 0])
+    assert found == pytest.approx(10 / 1000, abs=1.1e-3)
+
+
+def test_samples_just_outside_count_and_beyond_do_not() -> None:
+    pixels = torch.full((1, 1, 4, 4), 3.0)
+
+    def at(x: float) -> float:
+        """The one sample in the middle of a region of one pixel."""
+        return float(roi_align(pixels, torch.tensor([[0, x - 0.5, 1.0, x + 0.5, 2.0]]), 1, 1.0, 1))
+
+    assert at(-1.0) == at(4.0) == at(0.0) == at(3.0) == 3.0
+    assert at(-1.01) == at(4.01) == 0.0
+
+
+def test_degenerate_regions() -> None:
+    """Without `aligned` they are one pixel large; with it, adaptive sampling takes none."""
+    pixels = make(1, 2, 6, 6)
+    rois = torch.tensor([[0.0, 2.0, 2.0, 2.0, 2.0], [0.0, 4.0, 4.0, 1.0, 1.0]])
+    grown = rois.clone()
+    grown[:, 3:] = grown[:, 1:3] + 1
+    assert_equal(roi_align(pixels, rois, 2), roi_align(pixels, grown, 2))
+    assert int(roi_align(pixels, rois, 2, 1.0, 0, True).count_nonzero()) == 0
+    expected = multiscale_roi_align_reference(
+        [pixels], rois, (2, 2), [1.0], sampling_ratio=2, aligned=True
+    )
+    assert_near(roi_align(pixels, rois, 2, 1.0, 2, True), expected)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_not_a_number_in_a_pixel_stays_where_it_is_sampled(layout: str) -> None:
+    pixels = torch.ones(1, 20, 12, 12)
+    pixels[0, :, 5, 5] = NAN
+    rois = torch.tensor([[0.0, 0.0, 0.0, 3.0, 3.0], [0.0, 4.0, 4.0, 7.0, 7.0]])
+    pooled = roi_align(LAYOUTS[layout](pixels), rois, 3, 1.0, 2)
+    assert not bool(pooled[0].isnan().any())
+    assert bool(pooled[1, :, 1, 1].isnan().all())
+
+
+@pytest.mark.parametrize(
+    ("shape", "count", "size"),
+    [
+        ((0, 3, 5, 5), 2, (2, 2)),
+        ((1, 0, 5, 5), 2, (2, 2)),
+        ((1, 3, 0, 5), 2, (2, 2)),
+        ((1, 3, 5, 0), 2, (2, 2)),
+        ((1, 3, 5, 5), 0, (2, 2)),
+        ((1, 3, 5, 5), 2, (0, 2)),
+        ((1, 3, 5, 5), 2, (0, 0)),
+    ],
+)
+def test_empty_is_normal(shape: tuple[int, ...], count: int, size: tuple[int, int]) -> None:
+    for layout in (torch.contiguous_format, torch.channels_last):
+        pixels = torch.ones(shape).contiguous(memory_format=layout).requires_grad_()
+        rois = torch.tensor([[0.0, 0.0, 0.0, 4.0, 4.0]]).repeat(count, 1)
+        pooled = roi_align(pixels, rois, size)
+        assert pooled.shape == (count, shape[1], *size)
+        (grad,) = torch.autograd.grad(pooled.sum(), pixels)
+        assert grad.shape == shape
+        expected = 0 if min(*shape, count, *size) == 0 else None
+        assert expected is None or int(pooled.count_nonzero() + grad.count_nonzero()) == 0
+
+
+# ---- bad arguments: one message that says what is wrong
+
+MAP, ROI = torch.zeros(2, 3, 5, 5), torch.zeros(4, 5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([], ROI, None, [], 2, 2), "1 to 16 levels of features are possible, got 0"),
+        (([MAP] * 17, ROI, None, [1.0] * 17, 2, 2), "1 to 16 levels .* got 17"),
+        (([MAP], ROI, None, [1.0, 2.0], 2, 2), "1 levels of features, but 2 scales"),
+        (([MAP[0]], ROI, None, [1.0], 2, 2), r"features must be \[B, C, H, W\], got 3 dim"),
+        (([MAP.long()], ROI, None, [1.0], 2, 2), "features must all be float32.* got Long"),
+        (([MAP, MAP.double()], ROI, None, [1.0] * 2, 2, 2), "must all be float32.* got Double"),
+        (([MAP, MAP[:1]], ROI, None, [1.0] * 2, 2, 2), "the same images and channels"),
+        (([MAP], ROI[:, :4], None, [1.0], 2, 2), r"rois must be \[K, 5\] of floating point"),
+        (([MAP], ROI[0], None, [1.0], 2, 2), r"rois must be .* got 1 dimensions of Float"),
+        (([MAP], ROI.long(), None, [1.0], 2, 2), r"rois must be .* got 2 dimensions of Long"),
+        (([MAP], ROI, ROI[:, 0], [1.0], 2, 2), "levels must be a int64 vector, got 1 .* Float"),
+        (([MAP], ROI, ROI[:3, 0].long(), [1.0], 2, 2), "4 rois, but 3 levels"),
+        (([MAP], ROI, None, [1.0], -1, 2), "output_size must be 0 to 4096 a side, got -1 x 2"),
+        (([MAP], ROI, None, [1.0], 2, 4097), "output_size must be 0 to 4096 a side, got 2 x 4097"),
+    ],
+)
+def test_bad_input_is_explained(arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(RuntimeError, match=f"roi_align: .*{message}"):
+        torch.ops.pyvqa.roi_align(*arguments, 2, False)
+
+
+def test_bad_options_are_explained() -> None:
+    with pytest.raises(RuntimeError, match="roi_align: sampling_ratio must be at most 1024"):
+        roi_align(MAP, ROI, 2, 1.0, 1025)
+    with pytest.raises(ValueError, match="output_size must be a number or two"):
+        roi_align(MAP, ROI, (1, 2, 3))
+    with pytest.raises(ValueError, match="boxes of 1 images, but features of another number"):
+        roi_align(MAP, [ROI[:, 1:]], 2)
+    with pytest.raises(ValueError, match=r"boxes of an image must be \[k, 4\]"):
+        roi_align(MAP, [ROI, ROI], 2)
+    with pytest.raises(TypeError, match="boxes must be a tensor"):
+        roi_align(MAP, [1.0, 2.0], 2)  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="levels must be a tensor of integers"):
+        multiscale_roi_align([MAP], ROI, 2, [1.0], ROI[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("grads", "grad", "message"),
+    [
+        ([], torch.zeros(4, 3, 2, 2), r"gradients of the features must be \[B, C, H, W\]"),
+        ([MAP.clone()], torch.zeros(3, 3, 2, 2), "gradient of the output must be"),
+        ([MAP.clone()], torch.zeros(4, 2, 2, 2), "gradient of the output must be"),
+        ([MAP.clone()], torch.zeros(4, 3, 2), "gradient of the output must be"),
+        ([MAP.clone()], torch.zeros(4, 3, 2, 2).double(), "must all be float32"),
+        ([MAP.clone()] * 2, torch.zeros(4, 3, 2, 2), "1 scales"),
+        ([MAP[:1].expand(2, 3, 5, 5)], torch.zeros(4, 3, 2, 2), "overlaps itself"),
+    ],
+)
+def test_bad_gradients_are_explained(grads: list[Tensor], grad: Tensor, message: str) -> None:
+    with pytest.raises(RuntimeError, match=f"roi_align: .*{message}"):
+        roi_align_backward_(grads, grad, ROI, [1.0])
+
+
+def test_gradients_must_not_share_memory() -> None:
+    whole = torch.zeros(2, 3, 6, 5)
+    with pytest.raises(RuntimeError, match="must not share memory"):
+        roi_align_backward_(
+            [whole[:, :, :4], whole[:, :, 2:]], torch.zeros(4, 3, 2, 2), ROI, [1.0, 1.0]
+        )
+
+
+def test_boxes_get_no_gradient() -> None:
+    pixels, rois = make(1, 2, 5, 5).requires_grad_(), ROI.clone().requires_grad_()
+    roi_align(pixels, rois, 2).sum().backward()
+    assert pixels.grad is not None
+    assert rois.grad is None
