@@ -38,7 +38,7 @@ STABLE_TORCH_LIBRARY(pyvqa, m) {
   // ---- masks
   // Packed masks are int64 [N, H, ceil(W / 64)]; extents are int32 [N, 5]: left, top, right, bottom
   // (exclusive) of the ones and their number.
-  m.def("pack_masks(Tensor masks) -> (Tensor, Tensor)");  // bool/uint8 [N, H, W] -> bits, extents
+  m.def("pack_masks(Tensor masks) -> (Tensor, Tensor)");    // bool/uint8 [N, H, W] -> bits, extents
   m.def("unpack_masks(Tensor bits, int width) -> Tensor");  // -> bool [N, H, W]
   m.def("mask_extents(Tensor bits, int width) -> Tensor");
   // Run lengths of dense or packed masks, zeros first, over columns or rows: -> runs int32, offsets
@@ -52,7 +52,8 @@ STABLE_TORCH_LIBRARY(pyvqa, m) {
       "-> Tensor");
   // -> float64 [N, M]; iomin: over the smaller area instead of the union.
   m.def(
-      "mask_iou(Tensor a, Tensor a_extents, Tensor b, Tensor b_extents, int width, Tensor? iscrowd, "
+      "mask_iou(Tensor a, Tensor a_extents, Tensor b, Tensor b_extents, int width, Tensor? "
+      "iscrowd, "
       "bool iomin) -> Tensor");
   // order int64: masks, best first -> those of them that no better one suppresses.
   m.def(

@@ -120,15 +120,14 @@ PV_HD __m512i choose(__m512i mask, __m512i set, __m512i clear) {
 // their low bits and take the low bits of the other, upper words the reverse.
 template <int J>
 PV_HD __m512i swap_in_register(__m512i v, uint64_t low_mask) {
-  const __m512i partner = _mm512_xor_si512(_mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7),
-                                           _mm512_set1_epi64(J));
+  const __m512i partner =
+      _mm512_xor_si512(_mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7), _mm512_set1_epi64(J));
   const __m512i other = _mm512_maskz_permutexvar_epi64(0xff, partner, v);
   constexpr __mmask8 kUpper = J == 4 ? 0xf0 : J == 2 ? 0xcc : 0xaa;
   const int64_t low = static_cast<int64_t>(low_mask);
-  const __m512i keep = _mm512_mask_blend_epi64(kUpper, _mm512_set1_epi64(low),
-                                               _mm512_set1_epi64(~low));
-  return choose(keep, v,
-                _mm512_mask_blend_epi64(kUpper, shift_up(other, J), shift_down(other, J)));
+  const __m512i keep =
+      _mm512_mask_blend_epi64(kUpper, _mm512_set1_epi64(low), _mm512_set1_epi64(~low));
+  return choose(keep, v, _mm512_mask_blend_epi64(kUpper, shift_up(other, J), shift_down(other, J)));
 }
 
 // The same for J = 8, 16, 32: the words are in different registers.

@@ -41,7 +41,8 @@ PV_HD void walk_changes(const Lines& lines, const LineBox& box, Emit&& emit) {
         changes &= low_bits(tail);
         before = word >> (tail - 1) & 1;
       }
-      for (; changes != 0; changes &= changes - 1) emit(start + w * kWordBits + lowest_one(changes));
+      for (; changes != 0; changes &= changes - 1)
+        emit(start + w * kWordBits + lowest_one(changes));
     }
     if (before != 0 && last < last_of_line) {  // and goes on with words that are 0
       emit(start + (last + 1) * kWordBits);

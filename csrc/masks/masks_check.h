@@ -43,8 +43,9 @@ inline bool is_bytes(const Tensor& t) {
 }
 
 inline DenseMasks dense_masks(const char* op, const Tensor& masks) {
-  STD_TORCH_CHECK(masks.dim() == 3 && is_bytes(masks), op, ": masks must be bool or uint8 [N, H, W]",
-                  ", got ", masks.dim(), " dimensions of ", toString(masks.scalar_type()));
+  STD_TORCH_CHECK(masks.dim() == 3 && is_bytes(masks), op,
+                  ": masks must be bool or uint8 [N, H, W]", ", got ", masks.dim(),
+                  " dimensions of ", toString(masks.scalar_type()));
   check_size(op, masks.size(1), masks.size(2));
   return {static_cast<const uint8_t*>(masks.const_data_ptr()),
           masks.size(0),
@@ -76,7 +77,8 @@ struct PackedTensor {
                     " pixels a row must have ", words_for(width), " words a row, got ",
                     bits.size(2));
     held = dense(bits);
-    masks = {static_cast<const uint64_t*>(held.const_data_ptr()), bits.size(0), bits.size(1), width};
+    masks = {static_cast<const uint64_t*>(held.const_data_ptr()), bits.size(0), bits.size(1),
+             width};
   }
 };
 
@@ -114,15 +116,20 @@ struct RunTensors {
     STD_TORCH_CHECK(runs.dim() == 1 && runs.scalar_type() == ScalarType::Int, op,
                     ": runs must be a int32 vector, got ", runs.dim(), " dimensions of ",
                     toString(runs.scalar_type()));
-    STD_TORCH_CHECK(offsets.dim() == 1 && offsets.scalar_type() == ScalarType::Long &&
-                        offsets.size(0) >= 1,
-                    op, ": offsets must be a int64 vector of at least one entry");
+    STD_TORCH_CHECK(
+        offsets.dim() == 1 && offsets.scalar_type() == ScalarType::Long && offsets.size(0) >= 1, op,
+        ": offsets must be a int64 vector of at least one entry");
     check_device(op, offsets, runs, "offsets");
     check_size(op, height, width);
     runs = dense(runs);
     offsets = dense(offsets);
-    lists = {runs.const_data_ptr<int32_t>(), offsets.const_data_ptr<int64_t>(), runs.size(0),
-             offsets.size(0) - 1, height, width, by_rows};
+    lists = {runs.const_data_ptr<int32_t>(),
+             offsets.const_data_ptr<int64_t>(),
+             runs.size(0),
+             offsets.size(0) - 1,
+             height,
+             width,
+             by_rows};
   }
 };
 
@@ -143,9 +150,9 @@ struct IouTensors {
                     " rows cannot be compared with masks of ", b_bits.size(1), " rows");
     check_device("mask_iou", b_bits, a_bits, "b");
     if (iscrowd.has_value()) {
-      STD_TORCH_CHECK(iscrowd->dim() == 1 && is_bytes(*iscrowd) &&
-                          iscrowd->size(0) == b_bits.size(0),
-                      "mask_iou: iscrowd must be bool or uint8 [", b_bits.size(0), "]");
+      STD_TORCH_CHECK(
+          iscrowd->dim() == 1 && is_bytes(*iscrowd) && iscrowd->size(0) == b_bits.size(0),
+          "mask_iou: iscrowd must be bool or uint8 [", b_bits.size(0), "]");
       check_device("mask_iou", *iscrowd, a_bits, "iscrowd");
       crowd = dense(*iscrowd);
     }

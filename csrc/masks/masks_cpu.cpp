@@ -68,8 +68,7 @@ Tensor unpack_masks_cpu(const Tensor& bits, int64_t width) {
 Tensor mask_extents_cpu(const Tensor& bits, int64_t width) {
   const PackedTensor packed("mask_extents", bits, width);
   const BitMasks& masks = packed.masks;
-  const Tensor out =
-      torch::stable::new_empty(bits, {masks.count, kExtentFields}, ScalarType::Int);
+  const Tensor out = torch::stable::new_empty(bits, {masks.count, kExtentFields}, ScalarType::Int);
   int32_t* fields = out.mutable_data_ptr<int32_t>();
   const auto kernel = PV_DISPATCH(mask_extents);
   torch::stable::parallel_for(
@@ -163,11 +162,11 @@ Tensor dense_masks_from_runs_cpu(const Tensor& runs, const Tensor& offsets, int6
   if (out.numel() == 0) return out;
   uint8_t* bytes = static_cast<uint8_t*>(out.mutable_data_ptr());
   const auto kernel = PV_DISPATCH(bytes_of_runs);
-  torch::stable::parallel_for(
-      0, in.lists.count, grain(height, width), [&](int64_t begin, int64_t end) {
-        const ThreadScratch scratch(height, width);
-        kernel(in.lists, bytes, scratch.words(), begin, end);
-      });
+  torch::stable::parallel_for(0, in.lists.count, grain(height, width),
+                              [&](int64_t begin, int64_t end) {
+                                const ThreadScratch scratch(height, width);
+                                kernel(in.lists, bytes, scratch.words(), begin, end);
+                              });
   return out;
 }
 

@@ -143,8 +143,7 @@ void PV_ISA_NAME(runs_of_dense)(const DenseMasks& m, bool by_rows, uint64_t* scr
 void PV_ISA_NAME(runs_of_bits)(const BitMasks& m, bool by_rows, uint64_t* scratch,
                                const RunSink& sink, int64_t n) {
   const uint64_t* rows = rows_of(m, n);
-  const Extent extent =
-      measure(rows, m.width, lines_with_ones(rows, m.height, words_for(m.width)));
+  const Extent extent = measure(rows, m.width, lines_with_ones(rows, m.height, words_for(m.width)));
   emit_from_rows(rows, extent, m.height, m.width, by_rows, scratch, sink);
 }
 

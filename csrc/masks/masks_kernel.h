@@ -53,20 +53,20 @@ struct NmsCall {
 };
 
 // `scratch` is memory of one thread: Scratch::words(height, width) (masks/planes.h), all 0.
-#define PV_DECLARE(isa)                                                                           \
-  void pack_masks_##isa(const DenseMasks& masks, uint64_t* bits, int32_t* extents,                \
-                        uint64_t* scratch, int64_t begin, int64_t end);                           \
-  void unpack_masks_##isa(const BitMasks& masks, uint8_t* bytes, int64_t begin, int64_t end);     \
-  void mask_extents_##isa(const BitMasks& masks, int32_t* extents, int64_t begin, int64_t end);   \
-  void runs_of_dense_##isa(const DenseMasks& masks, bool by_rows, uint64_t* scratch,              \
-                           const RunSink& sink, int64_t n);                                       \
-  void runs_of_bits_##isa(const BitMasks& masks, bool by_rows, uint64_t* scratch,                 \
-                          const RunSink& sink, int64_t n);                                        \
-  void bits_of_runs_##isa(const RunLists& lists, uint64_t* bits, int32_t* extents,                \
-                          uint64_t* scratch, int64_t begin, int64_t end);                         \
-  void bytes_of_runs_##isa(const RunLists& lists, uint8_t* bytes, uint64_t* scratch,              \
-                           int64_t begin, int64_t end);                                           \
-  void mask_iou_rows_##isa(const IouCall& call, int64_t begin, int64_t end);                      \
+#define PV_DECLARE(isa)                                                                         \
+  void pack_masks_##isa(const DenseMasks& masks, uint64_t* bits, int32_t* extents,              \
+                        uint64_t* scratch, int64_t begin, int64_t end);                         \
+  void unpack_masks_##isa(const BitMasks& masks, uint8_t* bytes, int64_t begin, int64_t end);   \
+  void mask_extents_##isa(const BitMasks& masks, int32_t* extents, int64_t begin, int64_t end); \
+  void runs_of_dense_##isa(const DenseMasks& masks, bool by_rows, uint64_t* scratch,            \
+                           const RunSink& sink, int64_t n);                                     \
+  void runs_of_bits_##isa(const BitMasks& masks, bool by_rows, uint64_t* scratch,               \
+                          const RunSink& sink, int64_t n);                                      \
+  void bits_of_runs_##isa(const RunLists& lists, uint64_t* bits, int32_t* extents,              \
+                          uint64_t* scratch, int64_t begin, int64_t end);                       \
+  void bytes_of_runs_##isa(const RunLists& lists, uint8_t* bytes, uint64_t* scratch,            \
+                           int64_t begin, int64_t end);                                         \
+  void mask_iou_rows_##isa(const IouCall& call, int64_t begin, int64_t end);                    \
   int64_t mask_nms_##isa(const NmsCall& call);
 PV_DECLARE(base)
 PV_DECLARE(avx2)

@@ -143,6 +143,7 @@ struct Assignment {
       column = next.column;
       team.wait();
     } while (row_of[column] != 0);
+    team.wait();  // everyone has seen that the path ends here
     if (team.index == 0) {
       while (column != 0) {
         row_of[column] = row_of[came_from[column]];

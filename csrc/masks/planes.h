@@ -57,12 +57,12 @@ PV_HD Span pack_lines(const uint8_t* bytes, int64_t line_step, int64_t step, int
     if (step == 1) {
       for (int64_t w = 0; w < full; ++w) {
         look_ahead(from + w * kWordBits);
-        any |= *out++ = bits_of_64(from + w * kWordBits);
+        any |= * out++ = bits_of_64(from + w * kWordBits);
       }
-      if (rest > 0) any |= *out++ = bits_of_fewer(from + full * kWordBits, rest);
+      if (rest > 0) any |= * out++ = bits_of_fewer(from + full * kWordBits, rest);
     } else {
       for (int64_t at = 0; at < length; at += kWordBits) {
-        any |= *out++ = bits_of_strided(from + at * step, step, smaller(length - at, kWordBits));
+        any |= * out++ = bits_of_strided(from + at * step, step, smaller(length - at, kWordBits));
       }
     }
     if (any == 0) continue;
@@ -164,7 +164,8 @@ PV_HD void write_bytes(const uint64_t* rows, const Extent& box, int64_t height, 
   for (int64_t y = box.top; y < box.bottom; ++y) {
     const int64_t start = y * width + first * kWordBits;
     memset(bytes + done, 0, static_cast<size_t>(start - done));
-    const int64_t end = smaller((words_for(box.right) - first) * kWordBits, width - first * kWordBits);
+    const int64_t end =
+        smaller((words_for(box.right) - first) * kWordBits, width - first * kWordBits);
     const uint64_t* row = rows + y * words + first;
     int64_t at = 0;
     for (; at + kWordBits <= end; at += kWordBits) bytes_of_64(*row++, bytes + start + at);
