@@ -12,7 +12,14 @@
 namespace pyvqa::masks {
 namespace {
 
-// Bit k says whether byte k is not 0.
+PV_HD uint64_t bits_of_strided(const uint8_t* bytes, int64_t step, int64_t count) {
+  uint64_t bits = 0;
+  for (int64_t k = 0; k < count; ++k) bits |= static_cast<uint64_t>(bytes[k * step] != 0) << k;
+  return bits;
+}
+
+// Bit k says whether byte k is not 0. The last bytes of a line may be fewer than 64; `length` is
+// that of the line.
 #if defined(PV_ISA_avx512)
 
 PV_HD uint64_t bits_of_64(const uint8_t* bytes) {
@@ -20,7 +27,7 @@ PV_HD uint64_t bits_of_64(const uint8_t* bytes) {
   return _mm512_test_epi8_mask(v, v);
 }
 
-PV_HD uint64_t bits_of_fewer(const uint8_t* bytes, int64_t count) {
+PV_HD uint64_t bits_of_last(const uint8_t* bytes, int64_t count, int64_t) {
   const __m512i v = _mm512_maskz_loadu_epi8(low_bits(count), bytes);
   return _mm512_test_epi8_mask(v, v);
 }
@@ -88,10 +95,9 @@ PV_HD void bytes_of_64(uint64_t bits, uint8_t* bytes) {
 
 #endif
 
-PV_HD uint64_t bits_of_fewer(const uint8_t* bytes, int64_t count) {
-  uint8_t whole[kWordBits] = {};
-  memcpy(whole, bytes, static_cast<size_t>(count));
-  return bits_of_64(whole);
+PV_HD uint64_t bits_of_last(const uint8_t* bytes, int64_t count, int64_t length) {
+  if (length < kWordBits) return bits_of_strided(bytes, 1, count);
+  return bits_of_64(bytes + count - kWordBits) >> (kWordBits - count);
 }
 
 PV_HD void bytes_of_fewer(uint64_t bits, uint8_t* bytes, int64_t count) {
@@ -105,54 +111,55 @@ PV_HD void bytes_of_fewer(uint64_t bits, uint8_t* bytes, int64_t count) {
 // Turns a block of 64 x 64 bits over: bit x of word y becomes bit y of word x.
 #if defined(PV_ISA_avx512)
 
-// Operators, because gcc 12 warns of uninitialized values inside the shift intrinsics.
-PV_HD __m512i shift_up(__m512i v, int by) {
-  return reinterpret_cast<__m512i>(reinterpret_cast<__v8du>(v) << by);
-}
-PV_HD __m512i shift_down(__m512i v, int by) {
-  return reinterpret_cast<__m512i>(reinterpret_cast<__v8du>(v) >> by);
-}
-PV_HD __m512i choose(__m512i mask, __m512i set, __m512i clear) {
-  return _mm512_ternarylogic_epi64(mask, set, clear, 0xca);
+// Eight words in a register, with operators instead of intrinsics: beside a local array, gcc would
+// make those need exception tables, which bring a weak symbol.
+typedef uint64_t Words8 __attribute__((vector_size(64), aligned(8), may_alias));
+
+// A word for each lane: `upper` where bit J of its number is set, else `lower`.
+template <int J>
+PV_HD Words8 by_lane(uint64_t lower, uint64_t upper) {
+  return Words8{lower,
+                1 & J ? upper : lower,
+                2 & J ? upper : lower,
+                3 & J ? upper : lower,
+                4 & J ? upper : lower,
+                5 & J ? upper : lower,
+                6 & J ? upper : lower,
+                7 & J ? upper : lower};
 }
 
 // Words whose numbers differ by J = 1, 2, 4 change places of their outer bits: lower words keep
 // their low bits and take the low bits of the other, upper words the reverse.
 template <int J>
-PV_HD __m512i swap_in_register(__m512i v, uint64_t low_mask) {
-  const __m512i partner =
-      _mm512_xor_si512(_mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7), _mm512_set1_epi64(J));
-  const __m512i other = _mm512_maskz_permutexvar_epi64(0xff, partner, v);
-  constexpr __mmask8 kUpper = J == 4 ? 0xf0 : J == 2 ? 0xcc : 0xaa;
-  const int64_t low = static_cast<int64_t>(low_mask);
-  const __m512i keep =
-      _mm512_mask_blend_epi64(kUpper, _mm512_set1_epi64(low), _mm512_set1_epi64(~low));
-  return choose(keep, v, _mm512_mask_blend_epi64(kUpper, shift_up(other, J), shift_down(other, J)));
+PV_HD Words8 swap_in_register(Words8 v, uint64_t low) {
+  const Words8 other =
+      __builtin_shufflevector(v, v, 0 ^ J, 1 ^ J, 2 ^ J, 3 ^ J, 4 ^ J, 5 ^ J, 6 ^ J, 7 ^ J);
+  return (v & by_lane<J>(low, ~low)) | ((other << J) & by_lane<J>(~low, 0)) |
+         ((other >> J) & by_lane<J>(0, low));
 }
 
 // The same for J = 8, 16, 32: the words are in different registers.
 template <int J>
-PV_HD void swap_registers(__m512i* v, uint64_t low_mask) {
-  const __m512i low = _mm512_set1_epi64(static_cast<int64_t>(low_mask));
+PV_HD void swap_registers(Words8* v, uint64_t low) {
   for (int k = 0; k < 8; ++k) {
     if (k & (J / 8)) continue;
-    const __m512i a = v[k], b = v[k + J / 8];
-    v[k] = choose(low, a, shift_up(b, J));
-    v[k + J / 8] = choose(low, shift_down(a, J), b);
+    const Words8 a = v[k], b = v[k + J / 8];
+    v[k] = (a & low) | ((b << J) & ~low);
+    v[k + J / 8] = ((a >> J) & low) | (b & ~low);
   }
 }
 
 PV_HD void transpose_64(uint64_t* words) {
-  __m512i v[8];
-  for (int k = 0; k < 8; ++k) v[k] = _mm512_loadu_si512(words + 8 * k);
+  Words8* at = reinterpret_cast<Words8*>(words);
+  Words8 v[8];
+  for (int k = 0; k < 8; ++k) v[k] = at[k];
   swap_registers<32>(v, 0x00000000ffffffff);
   swap_registers<16>(v, 0x0000ffff0000ffff);
   swap_registers<8>(v, 0x00ff00ff00ff00ff);
   for (int k = 0; k < 8; ++k) {
-    v[k] = swap_in_register<4>(v[k], 0x0f0f0f0f0f0f0f0f);
-    v[k] = swap_in_register<2>(v[k], 0x3333333333333333);
-    v[k] = swap_in_register<1>(v[k], 0x5555555555555555);
-    _mm512_storeu_si512(words + 8 * k, v[k]);
+    const Words8 by_four = swap_in_register<4>(v[k], 0x0f0f0f0f0f0f0f0f);
+    const Words8 by_two = swap_in_register<2>(by_four, 0x3333333333333333);
+    at[k] = swap_in_register<1>(by_two, 0x5555555555555555);
   }
 }
 

@@ -11,8 +11,6 @@ namespace pyvqa::masks {
 
 enum class MatchRule : int64_t { first = 0, best, greedy, optimal };
 
-namespace {
-
 struct Overlaps {
   const double* values;  // [rows, columns]
   int64_t rows, columns;
@@ -21,6 +19,8 @@ struct Overlaps {
   PV_HD double at(int64_t row, int64_t column) const { return values[row * columns + column]; }
   PV_HD bool counts(int64_t row, int64_t column) const { return at(row, column) > threshold; }
 };
+
+namespace {
 
 // The first column of a row that counts, or -1.
 PV_HD int64_t first_column(const Overlaps& o, int64_t row) {

@@ -40,36 +40,37 @@ PV_HD void look_ahead(const uint8_t* bytes) {
   __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(bytes) + kDistance));
 }
 
-PV_HD uint64_t bits_of_strided(const uint8_t* bytes, int64_t step, int64_t count) {
-  uint64_t bits = 0;
-  for (int64_t k = 0; k < count; ++k) bits |= static_cast<uint64_t>(bytes[k * step] != 0) << k;
-  return bits;
+// Packs one line; returns a word that is 0 if the line is.
+PV_HD uint64_t pack_line(const uint8_t* bytes, int64_t step, int64_t length, uint64_t* out) {
+  uint64_t any = 0;
+  int64_t at = 0;
+  for (; step == 1 && at + kWordBits <= length; at += kWordBits) {
+    look_ahead(bytes + at);
+    const uint64_t word = bits_of_64(bytes + at);
+    *out++ = word;
+    any |= word;
+  }
+  for (; at < length; at += kWordBits) {
+    const int64_t rest = smaller(length - at, kWordBits);
+    const uint64_t word = step == 1 ? bits_of_last(bytes + at, rest, length)
+                                    : bits_of_strided(bytes + at * step, step, rest);
+    *out++ = word;
+    any |= word;
+  }
+  return any;
 }
 
 // Packs the bytes of `lines` lines; returns the lines that have ones.
 PV_HD Span pack_lines(const uint8_t* bytes, int64_t line_step, int64_t step, int64_t lines,
                       int64_t length, uint64_t* out) {
-  const int64_t full = length / kWordBits, rest = length % kWordBits;
-  Span ones{0, 0};
+  const int64_t words = words_for(length);
+  int64_t first = 0, last = 0;
   for (int64_t line = 0; line < lines; ++line) {
-    const uint8_t* from = bytes + line * line_step;
-    uint64_t any = 0;
-    if (step == 1) {
-      for (int64_t w = 0; w < full; ++w) {
-        look_ahead(from + w * kWordBits);
-        any |= * out++ = bits_of_64(from + w * kWordBits);
-      }
-      if (rest > 0) any |= * out++ = bits_of_fewer(from + full * kWordBits, rest);
-    } else {
-      for (int64_t at = 0; at < length; at += kWordBits) {
-        any |= * out++ = bits_of_strided(from + at * step, step, smaller(length - at, kWordBits));
-      }
-    }
-    if (any == 0) continue;
-    if (ones.last == 0) ones.first = line;
-    ones.last = line + 1;
+    if (pack_line(bytes + line * line_step, step, length, out + line * words) == 0) continue;
+    if (last == 0) first = line;
+    last = line + 1;
   }
-  return ones;
+  return {first, last};
 }
 
 // The lines that are not all 0.
