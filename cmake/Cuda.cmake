@@ -51,6 +51,10 @@ add_library(_ops_cuda MODULE
   csrc/roi_align/roi_align_cuda.cu
   csrc/roi_align/roi_align_backward_cuda.cu
   csrc/roi_align/roi_align_cuda.cpp)
+  csrc/masks/masks_cuda.cu
+  csrc/masks/masks_cuda.cpp
+  csrc/masks/match_cuda.cu
+  csrc/masks/runs_cuda.cu)
 target_include_directories(_ops_cuda PRIVATE csrc ${CUDAToolkit_INCLUDE_DIRS})
 target_compile_options(_ops_cuda PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings -Xfatbin=-compress-all --threads=2>)

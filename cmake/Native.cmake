@@ -4,6 +4,7 @@ find_package(pybind11 CONFIG REQUIRED)
 # NO_EXTRAS: pybind11 would add link-time optimisation of its own.
 pybind11_add_module(_native MODULE NO_EXTRAS
   csrc/masks/masks_module.cpp
+  csrc/masks/rle_module.cpp
   csrc/native/json.cpp
   csrc/native/module.cpp
   csrc/native/question_reader.cpp

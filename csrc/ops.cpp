@@ -83,6 +83,32 @@ STABLE_TORCH_LIBRARY(pyvqa, m) {
       "roi_align_backward_(Tensor(a!)[] grads, Tensor grad, Tensor rois, Tensor? levels, float[] "
       "scales, int sampling_ratio, bool aligned) -> ()");
   // ---- masks
+  // Packed masks are int64 [N, H, ceil(W / 64)]; extents are int32 [N, 5]: left, top, right, bottom
+  // (exclusive) of the ones and their number.
+  m.def("pack_masks(Tensor masks) -> (Tensor, Tensor)");    // bool/uint8 [N, H, W] -> bits, extents
+  m.def("unpack_masks(Tensor bits, int width) -> Tensor");  // -> bool [N, H, W]
+  m.def("mask_extents(Tensor bits, int width) -> Tensor");
+  // Run lengths of dense or packed masks, zeros first, over columns or rows: -> runs int32, offsets
+  // int64 [N + 1]; and back to packed masks with extents, or to dense ones.
+  m.def("mask_runs(Tensor masks, int width, bool by_rows) -> (Tensor, Tensor)");
+  m.def(
+      "masks_from_runs(Tensor runs, Tensor offsets, int height, int width, bool by_rows) "
+      "-> (Tensor, Tensor)");
+  m.def(
+      "dense_masks_from_runs(Tensor runs, Tensor offsets, int height, int width, bool by_rows) "
+      "-> Tensor");
+  // -> float64 [N, M]; iomin: over the smaller area instead of the union.
+  m.def(
+      "mask_iou(Tensor a, Tensor a_extents, Tensor b, Tensor b_extents, int width, Tensor? "
+      "iscrowd, "
+      "bool iomin) -> Tensor");
+  // order int64: masks, best first -> those of them that no better one suppresses.
+  m.def(
+      "mask_nms(Tensor bits, Tensor extents, int width, Tensor order, float iou_threshold, float "
+      "iomin_threshold) -> Tensor");
+  // Pairs rows with columns of float64 [N, M] whose overlap is above the threshold; rule: 0 first,
+  // 1 best, 2 greedy, 3 optimal -> int64 [N], -1 where none.
+  m.def("match_masks(Tensor overlap, float threshold, int rule) -> Tensor");
   // ---- paste
 }
 

@@ -39,6 +39,14 @@ Isa active_isa() {
   return isa;
 }
 
+bool has_avx512_vpopcntdq() {
+#if defined(__x86_64__)
+  return active_isa() == Isa::avx512 && __builtin_cpu_supports("avx512vpopcntdq");
+#else
+  return false;
+#endif
+}
+
 std::string isa_name() {
   switch (active_isa()) {
     case Isa::avx512: return "avx512";

@@ -12,6 +12,10 @@ enum class Isa { base, avx2, avx512 };
 Isa active_isa();
 std::string isa_name();
 
+// Whether the avx512 kernels may count the ones of eight words at once (AVX512-VPOPCNTDQ, which the
+// avx512 set does not ask for).
+bool has_avx512_vpopcntdq();
+
 }  // namespace pyvqa
 
 // PV_ISA_NAME(f) is f_base, f_avx2 or f_avx512 inside a file compiled once per instruction set.

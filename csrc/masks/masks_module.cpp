@@ -6,6 +6,7 @@
 
 #include "masks/occlusion.h"
 #include "masks/rle.h"
+#include "masks/rle_module.h"
 
 namespace py = pybind11;
 
@@ -102,6 +103,7 @@ void bind_masks(py::module_& m) {
   m.def("occlusion", &occlusion, py::arg("masks"), py::arg("boxes"), py::arg("depth"),
         "Visible masks [N, H, W], whole boxes int [N, 4], depth [N] -> (class of the scene: 1 "
         "usable, 2 invalid; uint8 [N]: 1 fully, 2 partially visible).");
+  bind_rle_lists(m);
 }
 
 }  // namespace pyvqa

@@ -31,13 +31,18 @@ inline int64_t pixel_count(int64_t height, int64_t width) {
 
 namespace detail {
 
-// Appends a run and keeps the sum, which may not pass the mask's size.
-inline void push(Runs& runs, int64_t& sum, int64_t run, int64_t pixels) {
+// Refuses a run that does not fit behind the `sum` pixels before it.
+inline void check_run(int64_t run, int64_t sum, int64_t pixels) {
   if (run < 0) throw std::invalid_argument("a mask has a negative run length");
   if (run > pixels - sum) {
     throw std::invalid_argument("the run lengths of a mask sum to more than its " +
                                 std::to_string(pixels) + " pixels");
   }
+}
+
+// Appends a run and keeps the sum, which may not pass the mask's size.
+inline void push(Runs& runs, int64_t& sum, int64_t run, int64_t pixels) {
+  check_run(run, sum, pixels);
   sum += run;
   runs.push_back(static_cast<uint32_t>(run));
 }
@@ -84,56 +89,107 @@ inline Runs read_rows(std::string_view text, int64_t pixels) {
   return runs;
 }
 
-inline std::string write_rows(const Runs& runs) {
-  std::string text;
-  for (const uint32_t run : runs) {
-    if (!text.empty()) text.push_back(',');
-    text += std::to_string(run);
+template <class Run>
+std::string write_rows(const Run* runs, size_t count) {
+  constexpr size_t kMostDigits = 11;
+  std::string text(count * (kMostDigits + 1), '\0');
+  char* at = text.data();
+  for (size_t k = 0; k < count; ++k) {
+    if (k > 0) *at++ = ',';
+    at = std::to_chars(at, at + kMostDigits, runs[k]).ptr;
   }
+  text.resize(static_cast<size_t>(at - text.data()));
   return text;
 }
 
+inline std::string write_rows(const Runs& runs) { return write_rows(runs.data(), runs.size()); }
+
 // COCO: from the fourth run on the difference to the run two before; five bits a character, low
 // bits first, 32 marks a character with a successor, the last one's bit 16 is the sign.
-inline Runs read_coco(std::string_view text, int64_t pixels) {
+
+namespace detail {
+
+// The number at `at`, which is moved past it; `start` is where the text begins.
+inline int64_t coco_number(const char*& at, const char* end, const char* start) {
   constexpr int kMaxShift = 40;  // a 32-bit difference needs 7 characters
-  Runs runs;
-  int64_t sum = 0;
-  for (size_t k = 0; k < text.size();) {
-    int64_t value = 0;
-    int shift = 0;
-    for (bool more = true; more; shift += 5) {
-      if (k == text.size()) throw std::invalid_argument("a COCO mask ends inside a run length");
-      const int bits = static_cast<unsigned char>(text[k++]) - 48;
-      if (bits < 0 || bits > 63) {
-        throw std::invalid_argument("character " + std::to_string(k - 1) +
-                                    " of a COCO mask is not one of its alphabet");
-      }
-      if (shift > kMaxShift) throw std::invalid_argument("a run length of a COCO mask is too long");
-      value |= static_cast<int64_t>(bits & 31) << shift;
-      more = (bits & 32) != 0;
-      if (!more && (bits & 16)) value -= int64_t{1} << (shift + 5);
+  int64_t value = 0;
+  for (int shift = 0;; shift += 5) {
+    if (at == end) throw std::invalid_argument("a COCO mask ends inside a run length");
+    const int bits = static_cast<unsigned char>(*at++) - 48;
+    if (bits < 0 || bits > 63) {
+      throw std::invalid_argument("character " + std::to_string(at - 1 - start) +
+                                  " of a COCO mask is not one of its alphabet");
     }
-    if (runs.size() > 2) value += runs[runs.size() - 2];
-    detail::push(runs, sum, value, pixels);
+    if (shift > kMaxShift) throw std::invalid_argument("a run length of a COCO mask is too long");
+    value |= static_cast<int64_t>(bits & 31) << shift;
+    if ((bits & 32) != 0) continue;
+    return (bits & 16) != 0 ? value - (int64_t{1} << (shift + 5)) : value;
   }
-  detail::check_sum(sum, pixels);
+}
+
+}  // namespace detail
+
+// Calls `take(run)` for every run of a COCO text, which must sum to `pixels`.
+template <class Take>
+void scan_coco(std::string_view text, int64_t pixels, Take&& take) {
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  int64_t left = pixels, last = 0, last_but_one = 0;
+  for (int64_t k = 0; at != end; ++k) {
+    const unsigned bits = static_cast<unsigned char>(*at) - 48u;
+    int64_t run;
+    if (bits < 32) {  // one character is the whole number, as it mostly is
+      run = static_cast<int64_t>(bits ^ 16) - 16;
+      ++at;
+    } else {
+      run = detail::coco_number(at, end, text.data());
+    }
+    if (k > 2) run += last_but_one;
+    if (static_cast<uint64_t>(run) > static_cast<uint64_t>(left)) {
+      detail::check_run(run, pixels - left, pixels);
+    }
+    left -= run;
+    last_but_one = last;
+    last = run;
+    take(run);
+  }
+  detail::check_sum(pixels - left, pixels);
+}
+
+inline Runs read_coco(std::string_view text, int64_t pixels) {
+  Runs runs;
+  scan_coco(text, pixels, [&](int64_t run) { runs.push_back(static_cast<uint32_t>(run)); });
   return runs;
+}
+
+inline constexpr size_t kMostPerRun = 7;  // characters of one run in COCO's text
+
+// Appends one number of a COCO text at `at`, where kMostPerRun characters fit; returns its end.
+inline char* write_coco_number(int64_t value, char* at) {
+  for (;;) {
+    const int64_t bits = value & 31;
+    value >>= 5;
+    const bool more = (bits & 16) != 0 ? value != -1 : value != 0;
+    *at++ = static_cast<char>((more ? bits | 32 : bits) + 48);
+    if (!more) return at;
+  }
+}
+
+// Run is any integer type; the text goes into `text`, which keeps its memory from call to call.
+template <class Run>
+void write_coco_into(const Run* runs, size_t count, std::string& text) {
+  text.resize(count * kMostPerRun);
+  char* at = text.data();
+  for (size_t k = 0; k < count; ++k) {
+    const int64_t before = k > 2 ? static_cast<int64_t>(runs[k - 2]) : 0;
+    at = write_coco_number(static_cast<int64_t>(runs[k]) - before, at);
+  }
+  text.resize(static_cast<size_t>(at - text.data()));
 }
 
 inline std::string write_coco(const Runs& runs) {
   std::string text;
-  for (size_t k = 0; k < runs.size(); ++k) {
-    int64_t value = runs[k];
-    if (k > 2) value -= runs[k - 2];
-    for (bool more = true; more;) {
-      int64_t bits = value & 31;
-      value >>= 5;
-      more = (bits & 16) ? value != -1 : value != 0;
-      if (more) bits |= 32;
-      text.push_back(static_cast<char>(bits + 48));
-    }
-  }
+  write_coco_into(runs.data(), runs.size(), text);
   return text;
 }
 
@@ -189,22 +245,44 @@ inline int64_t area(const Runs& runs) {
   return ones;
 }
 
-// The smallest box around the ones of column runs; all zeros if there are none.
-inline Box bounds_of_columns(const Runs& runs, int64_t height) {
-  int64_t start = 0, left = INT64_MAX, right = -1, top = INT64_MAX, bottom = -1;
-  for (size_t k = 0; k < runs.size(); ++k) {
-    const int64_t stop = start + runs[k];
-    if (k % 2 == 1 && runs[k] > 0) {
-      const int64_t first = start / height, last = (stop - 1) / height;
-      left = std::min(left, first);
-      right = std::max(right, last);
-      top = first == last ? std::min(top, start % height) : 0;
-      bottom = first == last ? std::max(bottom, (stop - 1) % height) : height - 1;
-    }
-    start = stop;
+// Finds the smallest box around the ones of column runs, run by run.
+class ColumnBounds {
+ public:
+  explicit ColumnBounds(int64_t height) : height_(height) {}
+
+  void add(int64_t run) {
+    const int64_t stop = start_ + run;
+    if (ones_ && run > 0) add_ones(start_, stop - 1);
+    start_ = stop;
+    ones_ = !ones_;
   }
-  if (right < 0) return {};
-  return {left, top, right - left + 1, bottom - top + 1};
+
+  Box box() const {  // all zeros if there are no ones
+    if (right_ < 0) return {};
+    return {left_, top_, right_ - left_ + 1, bottom_ - top_ + 1};
+  }
+
+ private:
+  void add_ones(int64_t first, int64_t last) {
+    const auto height = static_cast<uint32_t>(height_);
+    const auto begin = static_cast<uint32_t>(first), end = static_cast<uint32_t>(last);
+    const uint32_t left = begin / height, right = end / height;
+    left_ = std::min<int64_t>(left_, left);
+    right_ = std::max<int64_t>(right_, right);
+    const bool one_column = left == right;
+    top_ = one_column ? std::min<int64_t>(top_, begin - left * height) : 0;
+    bottom_ = one_column ? std::max<int64_t>(bottom_, end - right * height) : height_ - 1;
+  }
+
+  int64_t height_, start_ = 0;
+  int64_t left_ = INT64_MAX, right_ = -1, top_ = INT64_MAX, bottom_ = -1;
+  bool ones_ = false;
+};
+
+inline Box bounds_of_columns(const Runs& runs, int64_t height) {
+  ColumnBounds bounds(height);
+  for (const uint32_t run : runs) bounds.add(run);
+  return bounds.box();
 }
 
 }  // namespace pyvqa::masks

@@ -24,13 +24,33 @@ from pyvqa.ops.execute import (
 )
 from pyvqa.ops.nms import batched_nms, nms, nms_padded
 from pyvqa.ops.roi_align import multiscale_roi_align, roi_align, roi_align_backward_
+from pyvqa.ops.mask_match import mask_nms, match_masks
+from pyvqa.ops.masks import (
+    Masks,
+    PackedMasks,
+    Rle,
+    decode_masks,
+    decode_rows,
+    encode_masks,
+    encode_rows,
+    mask_iou,
+    merge_rles,
+    pack_masks,
+    pack_rles,
+    rle_area,
+    rle_boxes,
+    unpack_masks,
+)
 
 __all__ = [
     "AnswerTable",
     "Execution",
     "Kind",
+    "Masks",
+    "PackedMasks",
     "PackedScenes",
     "Reason",
+    "Rle",
     "Trace",
     "batched_nms",
     "anchor_grid",
@@ -42,6 +62,10 @@ __all__ = [
     "cuda_missing",
     "decode_boxes",
     "encode_boxes",
+    "decode_masks",
+    "decode_rows",
+    "encode_masks",
+    "encode_rows",
     "execute",
     "execute_trace",
     "generalized_box_iou",
@@ -53,6 +77,16 @@ __all__ = [
     "reward",
     "roi_align",
     "roi_align_backward_",
+    "mask_iou",
+    "mask_nms",
+    "match_masks",
+    "merge_rles",
+    "pack_masks",
+    "pack_rles",
+    "reward",
+    "rle_area",
+    "rle_boxes",
+    "unpack_masks",
     "verify",
 ]
 
