@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 import timing
+
 from pyvqa.ops import coco_eval
 from pyvqa.ops.coco_eval import CocoDetections, CocoTruth
 

@@ -20,7 +20,7 @@ namespace pyvqa::coco {
 namespace detail {
 
 constexpr int kFine = 5;           // steps of the fine grid per pixel
-constexpr double kFarthest = 1e6;  // coordinates beyond it are no pixels, and would walk for ever
+constexpr double kFarthest = 1e5;  // coordinates beyond it are no pixels, and would walk for ever
 
 class Outline {
  public:
@@ -90,7 +90,7 @@ class Outline {
 inline int fine(double coordinate) {
   if (!(std::fabs(coordinate) <= kFarthest)) {
     throw std::invalid_argument(
-        "a polygon has a coordinate that is no number within a million pixels");
+        "a polygon has a coordinate that is no number within a hundred thousand pixels");
   }
   return static_cast<int>(kFine * coordinate + .5);
 }

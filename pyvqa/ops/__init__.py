@@ -1,6 +1,7 @@
 """The kernels: one file per op, each with its fake kernel and shapes in its docstring."""
 
 from pyvqa._core import cuda_missing, isa
+from pyvqa.ops import coco_eval
 from pyvqa.ops.execute import (
     AnswerTable,
     Execution,
@@ -21,6 +22,7 @@ __all__ = [
     "PackedScenes",
     "Reason",
     "Trace",
+    "coco_eval",
     "cuda_missing",
     "execute",
     "execute_trace",

@@ -7,15 +7,16 @@ bit. NumPy in and out; files are read by `pyvqa.metrics.coco`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pyvqa import _native
-from pyvqa._native import CocoMasks, CocoMatches
+from pyvqa._native import CocoMasks as CocoMasks
+from pyvqa._native import CocoMatches
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -38,15 +39,16 @@ class CocoParams:
     use_categories: bool = True  # False: any category matches any other
 
     def __post_init__(self) -> None:
-        numbers = [*self.iou_thresholds, *self.recall_thresholds]
-        numbers += [limit for limits in self.area_ranges for limit in limits]
-        if not all(number == number for number in numbers):
-            raise ValueError("coco_eval: thresholds and area ranges must not be NaN")
         if any(len(limits) != 2 for limits in self.area_ranges):
             raise ValueError("coco_eval: every area range must be (low, high)")
-        if any(limit < 0 for limit in self.max_dets):
+        numbers = [*self.iou_thresholds, *self.recall_thresholds]
+        numbers += [limit for limits in self.area_ranges for limit in limits]
+        if np.isnan(_floats(numbers, "thresholds and area ranges")).any():
+            raise ValueError("coco_eval: thresholds and area ranges must not be NaN")
+        limits = sorted(_integers(self.max_dets, "max_dets").tolist())
+        if limits and limits[0] < 0:
             raise ValueError("coco_eval: max_dets must not be negative")
-        object.__setattr__(self, "max_dets", tuple(sorted(int(limit) for limit in self.max_dets)))
+        object.__setattr__(self, "max_dets", tuple(limits))
 
 
 class CocoTruth(NamedTuple):
@@ -131,7 +133,7 @@ def evaluate(
         category,
         _ids(truth.ids, len(image)),
         _floats(truth.area, "area"),
-        _vector(np.ascontiguousarray(crowd, np.bool_), "crowd"),
+        _vector(_array(crowd, np.bool_, "crowd"), "crowd"),
         shapes,
         found_image,
         _integers(detections.category, "category"),
@@ -153,8 +155,10 @@ def accumulate(evaluation: Evaluation) -> CocoCurves:
     """Make precision and recall curves of matched detections."""
     params = evaluation.params
     recalls = [float(r) for r in params.recall_thresholds]
-    curves = _native.coco_accumulate(evaluation.matches, recalls, list(params.max_dets))
-    return CocoCurves(*curves, params)
+    precision, recall, scores = _native.coco_accumulate(
+        evaluation.matches, recalls, list(params.max_dets)
+    )
+    return CocoCurves(precision, recall, scores, params)
 
 
 def summarize(curves: CocoCurves) -> dict[str, float]:
@@ -194,6 +198,13 @@ def _mean(values: Floats) -> float:
     return float(np.mean(present)) if len(present) else -1.0
 
 
+def _array(values: ArrayLike, dtype: Any, name: str) -> NDArray[Any]:
+    try:
+        return np.ascontiguousarray(values, dtype)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"coco_eval: {name} cannot be read as numbers: {error}") from error
+
+
 def _vector(array: NDArray[Any], name: str) -> NDArray[Any]:
     if array.ndim != 1:
         raise ValueError(f"coco_eval: {name} must be a vector, got {array.ndim} dimensions")
@@ -201,17 +212,14 @@ def _vector(array: NDArray[Any], name: str) -> NDArray[Any]:
 
 
 def _integers(values: ArrayLike, name: str) -> Integers:
-    array = np.asarray(values)
-    if array.size and array.dtype.kind not in "iub":
-        raise TypeError(f"coco_eval: {name} must hold integers, got {array.dtype}")
+    array = _array(values, None, name)
+    if array.size and (array.dtype.kind not in "iub" or array.dtype == np.uint64):
+        raise TypeError(f"coco_eval: {name} must hold integers of 64 bits, got {array.dtype}")
     return _vector(np.ascontiguousarray(array, np.int64), name)
 
 
 def _floats(values: ArrayLike, name: str) -> Floats:
-    try:
-        return _vector(np.ascontiguousarray(values, np.float64), name)
-    except TypeError as error:
-        raise TypeError(f"coco_eval: {name} must hold numbers") from error
+    return _vector(_array(values, np.float64, name), name)
 
 
 def _ids(values: ArrayLike | None, count: int) -> Integers:
@@ -223,7 +231,7 @@ def _shapes(objects: CocoTruth | CocoDetections) -> Floats | CocoMasks:
     if (objects.boxes is None) == (objects.masks is None):
         raise ValueError("coco_eval: give either boxes or masks")
     if objects.boxes is not None:
-        boxes = np.ascontiguousarray(objects.boxes, np.float64)
+        boxes = _array(objects.boxes, np.float64, "boxes")
         return boxes.reshape(0, 4) if boxes.size == 0 else boxes
     masks = objects.masks
     return masks if isinstance(masks, CocoMasks) else CocoMasks(masks)
@@ -233,4 +241,8 @@ def _areas(shapes: Floats | CocoMasks) -> Floats:
     if isinstance(shapes, CocoMasks):
         areas: Floats = shapes.areas
         return areas
-    return shapes[:, 2] * shapes[:, 3] if shapes.ndim == 2 and shapes.shape[1] == 4 else shapes
+    if shapes.ndim != 2 or shapes.shape[1] != 4:
+        raise ValueError("coco_eval: boxes of detections must be [N, 4]")
+    with np.errstate(over="ignore", invalid="ignore"):
+        found: Floats = shapes[:, 2] * shapes[:, 3]
+    return found

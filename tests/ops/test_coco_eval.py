@@ -250,9 +250,7 @@ def test_polygons(seed: int) -> None:
         CocoDetections([1], [1], [1.0], masks=masks),
         params=CocoParams(iou_thresholds=(1.0,), area_ranges=((0, 1e9),)),
     )
-    assert done.matches.outcome.item() == (
-        coco_eval.RIGHT if painted.any() else coco_eval.WRONG
-    )
+    assert done.matches.outcome.item() == (coco_eval.RIGHT if painted.any() else coco_eval.WRONG)
 
 
 # ---- bad input
@@ -315,11 +313,16 @@ GOOD = CocoDetections([1], [1], [0.5], boxes=[[0, 0, 3, 3]])
         ({"crowd": [True]}, {}, ValueError, "ground truth has 2 images, but 1 of crowd"),
         ({"boxes": [[0, 0, 1, 1]]}, {}, ValueError, "ground truth has 2 images, but 1 of boxes"),
         ({"boxes": [[0, 0, 1]] * 2}, {}, ValueError, r"boxes of ground truth must be \[N, 4\]"),
-        ({"image": [1.5, 2.5]}, {}, TypeError, "image must hold integers, got float64"),
+        ({"image": [1.5, 2.5]}, {}, TypeError, "image must hold integers of 64 bits, got float64"),
         ({"image": [[1, 2]]}, {}, ValueError, "image must be a vector, got 2 dimensions"),
         ({}, {"score": [0.1, 0.2]}, ValueError, "detections has 1 images, but 2 of score"),
         ({}, {"score": [[0.1]]}, ValueError, "score must be a vector, got 2 dimensions"),
-        ({}, {"score": [None, {}]}, TypeError, "score must hold numbers"),
+        ({}, {"score": [None, {}]}, TypeError, "score cannot be read as numbers"),
+        ({}, {"score": ["high"]}, TypeError, "score cannot be read as numbers"),
+        ({}, {"boxes": [[1], [2, 3]]}, TypeError, "boxes cannot be read as numbers"),
+        ({"image": [[1], [2, 3]]}, {}, TypeError, "image cannot be read as numbers"),
+        ({"image": [2**63, 1]}, {}, TypeError, "image must hold integers of 64 bits"),
+        ({"crowd": [[1], [2, 3]]}, {}, TypeError, "crowd cannot be read as numbers"),
         ({}, {"ids": [1, 2]}, ValueError, "detections has 1 images, but 2 of id"),
         ({}, {"boxes": None}, ValueError, "give either boxes or masks"),
         ({}, {"masks": []}, ValueError, "give either boxes or masks"),
@@ -345,6 +348,10 @@ def test_settings_that_mean_nothing() -> None:
         CocoParams(area_ranges=((1.0,),))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="max_dets must not be negative"):
         CocoParams(max_dets=(-1,))
+    with pytest.raises(TypeError, match="max_dets must hold integers"):
+        CocoParams(max_dets=(1.5,))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="thresholds and area ranges cannot be read as numbers"):
+        CocoParams(recall_thresholds=("low",))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="lists an id twice"):
         coco_eval.evaluate(
             GOOD_TRUTH, GOOD, categories=[1, 1], params=CocoParams(use_categories=False)
