@@ -43,7 +43,9 @@ find_package(CUDAToolkit REQUIRED)
 
 add_library(_ops_cuda MODULE
   csrc/execute/execute_cuda.cu
-  csrc/execute/execute_cuda.cpp)
+  csrc/execute/execute_cuda.cpp
+  csrc/paste/paste_cuda.cu
+  csrc/paste/paste_cuda.cpp)
 target_include_directories(_ops_cuda PRIVATE csrc ${CUDAToolkit_INCLUDE_DIRS})
 target_compile_options(_ops_cuda PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings -Xfatbin=-compress-all --threads=2>)

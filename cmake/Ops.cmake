@@ -1,9 +1,11 @@
 add_library(_ops MODULE
   csrc/ops.cpp
   csrc/common/isa.cpp
-  csrc/execute/execute_cpu.cpp)
+  csrc/execute/execute_cpu.cpp
+  csrc/paste/paste_cpu.cpp)
 pyvqa_isa_sources(_ops
-  csrc/execute/execute_kernel.cpp)
+  csrc/execute/execute_kernel.cpp
+  csrc/paste/paste_kernel.cpp)
 # The two halves of a set, joined in one vector register, would travel through memory at every instruction.
 set_source_files_properties(csrc/execute/execute_kernel.cpp PROPERTIES COMPILE_OPTIONS -fno-tree-slp-vectorize)
 target_include_directories(_ops PRIVATE csrc)

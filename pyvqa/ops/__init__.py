@@ -14,6 +14,7 @@ from pyvqa.ops.execute import (
     reward,
     verify,
 )
+from pyvqa.ops.paste import paste_masks
 
 __all__ = [
     "AnswerTable",
@@ -28,6 +29,7 @@ __all__ = [
     "execute_trace",
     "has_cuda",
     "isa",
+    "paste_masks",
     "reward",
     "verify",
 ]
