@@ -3,8 +3,10 @@
 PYTHON ?= python3
 OUT ?= demo
 SECONDS_EACH ?= 60
+CALLS ?= 2000000
 VENV := .venv
 BIN := $(VENV)/bin
+RIVALS := build/rivals
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 BUILD_TOOLS := scikit-build-core pybind11 cmake ninja
 
@@ -16,7 +18,7 @@ SOURCES := pyproject.toml CMakeLists.txt constraints.txt $(shell find csrc cmake
 MODULES := $(sort $(shell find pyvqa -name '*.py'))
 CPP := $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 
-.PHONY: demo test bench lint fuzz clean always
+.PHONY: demo test bench bench-rivals lint fuzz clean always
 
 demo: $(VENV)/.installed
 	$(BIN)/pyvqa demo --out $(OUT)
@@ -28,6 +30,12 @@ test: $(VENV)/.installed
 bench: $(VENV)/.bench
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s benchmarks $(ARGS)
 
+# Against torchvision and pycocotools, in an environment where both work (several gigabytes, once).
+# The wheel in it was built against another torch: the stable ABI is what makes that possible.
+bench-rivals: $(RIVALS)/.installed
+	cd benchmarks && OMP_NUM_THREADS=1 ../$(RIVALS)/bin/python -m pytest -q --table RIVALS.md \
+		$$(grep -l "import rivals" ops/*.py) $(ARGS)
+
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,6 +44,7 @@ lint: $(VENV)/.lint
 
 fuzz: $(VENV)/.installed
 	$(BIN)/python tests/fuzz/run_fuzz.py --seconds $(SECONDS_EACH)
+	$(BIN)/python tests/fuzz/op_fuzz.py --calls $(CALLS)
 
 clean:
 	rm -rf $(VENV) build
@@ -59,6 +68,16 @@ $(VENV)/.modules: always
 
 $(VENV)/.bench: $(VENV)/.installed
 	$(PIP) install -q pytest pytest-benchmark
+	touch $@
+
+$(RIVALS)/.environment: benchmarks/rivals.txt
+	$(PYTHON) -m venv $(RIVALS)
+	PIP_CONSTRAINT= $(RIVALS)/bin/python -m pip install -q -r benchmarks/rivals.txt
+	touch $@
+
+$(RIVALS)/.installed: $(RIVALS)/.environment $(VENV)/.installed $(MODULES)
+	PATH=$(CURDIR)/$(BIN):$$PATH $(PIP) wheel -q --no-build-isolation --no-deps -w $(RIVALS)/wheel .
+	PIP_CONSTRAINT= $(RIVALS)/bin/python -m pip install -q --no-deps --force-reinstall $(RIVALS)/wheel/*.whl
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.installed
