@@ -55,6 +55,8 @@ add_library(_ops_cuda MODULE
   csrc/masks/masks_cuda.cpp
   csrc/masks/match_cuda.cu
   csrc/masks/runs_cuda.cu)
+  csrc/paste/paste_cuda.cu
+  csrc/paste/paste_cuda.cpp)
 target_include_directories(_ops_cuda PRIVATE csrc ${CUDAToolkit_INCLUDE_DIRS})
 target_compile_options(_ops_cuda PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings -Xfatbin=-compress-all --threads=2>)

@@ -20,6 +20,10 @@ pyvqa_isa_sources(_ops
 pyvqa_isa_sources(_ops
   csrc/execute/execute_kernel.cpp
   csrc/masks/masks_kernel.cpp)
+  csrc/paste/paste_cpu.cpp)
+pyvqa_isa_sources(_ops
+  csrc/execute/execute_kernel.cpp
+  csrc/paste/paste_kernel.cpp)
 # The two halves of a set, joined in one vector register, would travel through memory at every instruction.
 set_source_files_properties(csrc/execute/execute_kernel.cpp PROPERTIES COMPILE_OPTIONS -fno-tree-slp-vectorize)
 # RoIAlign decides nothing in its sums, so they may be fused; where it samples is decided outside of them.

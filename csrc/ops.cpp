@@ -110,6 +110,11 @@ STABLE_TORCH_LIBRARY(pyvqa, m) {
   // 1 best, 2 greedy, 3 optimal -> int64 [N], -1 where none.
   m.def("match_masks(Tensor overlap, float threshold, int rule) -> Tensor");
   // ---- paste
+  // Stretch masks float [N, h, w] over boxes [N, 4] x1, y1, x2, y2 on a canvas and compare with a
+  // threshold: bool [N, height, width] or, packed, bits of int64 [N, height, ceil(width / 64)].
+  m.def(
+      "paste_masks(Tensor masks, Tensor boxes, int height, int width, float threshold, "
+      "bool detectron, bool packed) -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(pyvqa, CompositeExplicitAutograd, m) {

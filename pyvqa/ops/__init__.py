@@ -10,6 +10,7 @@ from pyvqa.ops.boxes import (
     cell_anchors,
     generalized_box_iou,
 )
+from pyvqa.ops import coco_eval
 from pyvqa.ops.execute import (
     AnswerTable,
     Execution,
@@ -41,6 +42,7 @@ from pyvqa.ops.masks import (
     rle_boxes,
     unpack_masks,
 )
+from pyvqa.ops.paste import paste_masks
 
 __all__ = [
     "AnswerTable",
@@ -59,6 +61,7 @@ __all__ = [
     "box_iou",
     "cell_anchors",
     "clip_boxes",
+    "coco_eval",
     "cuda_missing",
     "decode_boxes",
     "encode_boxes",
@@ -74,6 +77,7 @@ __all__ = [
     "nms",
     "nms_padded",
     "multiscale_roi_align",
+    "paste_masks",
     "reward",
     "roi_align",
     "roi_align_backward_",

@@ -27,6 +27,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "scenes": READER_SOURCES,
     "questions": ("native/json.cpp", "native/question_reader.cpp"),
     "masks": (),
+    "coco_eval": (),
     "compile": ("execute/execute_kernel.cpp",),
     "execute": ("execute/execute_kernel.cpp",),
 }
