@@ -42,21 +42,22 @@ endif()
 find_package(CUDAToolkit REQUIRED)
 
 add_library(_ops_cuda MODULE
-  csrc/boxes/boxes_cuda.cu
   csrc/boxes/boxes_cuda.cpp
-  csrc/execute/execute_cuda.cu
+  csrc/boxes/boxes_cuda.cu
   csrc/execute/execute_cuda.cpp
-  csrc/nms/nms_cuda.cu
-  csrc/nms/nms_cuda.cpp)
-  csrc/roi_align/roi_align_cuda.cu
-  csrc/roi_align/roi_align_backward_cuda.cu
-  csrc/roi_align/roi_align_cuda.cpp)
-  csrc/masks/masks_cuda.cu
+  csrc/execute/execute_cuda.cu
   csrc/masks/masks_cuda.cpp
+  csrc/masks/masks_cuda.cu
   csrc/masks/match_cuda.cu
-  csrc/masks/runs_cuda.cu)
+  csrc/masks/runs_cuda.cu
+  csrc/nms/nms_cuda.cpp
+  csrc/nms/nms_cuda.cu
+  csrc/paste/paste_cuda.cpp
   csrc/paste/paste_cuda.cu
-  csrc/paste/paste_cuda.cpp)
+  csrc/roi_align/roi_align_backward_cuda.cu
+  csrc/roi_align/roi_align_cuda.cpp
+  csrc/roi_align/roi_align_cuda.cu
+)
 target_include_directories(_ops_cuda PRIVATE csrc ${CUDAToolkit_INCLUDE_DIRS})
 target_compile_options(_ops_cuda PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings -Xfatbin=-compress-all --threads=2>)

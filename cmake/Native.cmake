@@ -20,7 +20,8 @@ pybind11_add_module(_native MODULE NO_EXTRAS
   csrc/world/search.cpp
   csrc/world/template.cpp
   csrc/world/wording.cpp
-  csrc/world/world_module.cpp)
+  csrc/world/world_module.cpp
+)
 # Positions are dot products in a fixed order: no fused multiply-adds where the processor has them.
 # Overlaps and precisions are compared to the last bit, likewise.
 set_source_files_properties(csrc/coco_eval/coco_eval_module.cpp csrc/native/scene_draft.cpp csrc/world/placement.cpp PROPERTIES COMPILE_OPTIONS -ffp-contract=off)

@@ -1,6 +1,7 @@
 """The kernels: one file per op, each with its fake kernel and shapes in its docstring."""
 
 from pyvqa._core import cuda_missing, isa
+from pyvqa.ops import coco_eval
 from pyvqa.ops.box_codec import clip_boxes, decode_boxes, encode_boxes
 from pyvqa.ops.boxes import (
     anchor_grid,
@@ -10,7 +11,6 @@ from pyvqa.ops.boxes import (
     cell_anchors,
     generalized_box_iou,
 )
-from pyvqa.ops import coco_eval
 from pyvqa.ops.execute import (
     AnswerTable,
     Execution,
@@ -23,8 +23,6 @@ from pyvqa.ops.execute import (
     reward,
     verify,
 )
-from pyvqa.ops.nms import batched_nms, nms, nms_padded
-from pyvqa.ops.roi_align import multiscale_roi_align, roi_align, roi_align_backward_
 from pyvqa.ops.mask_match import mask_nms, match_masks
 from pyvqa.ops.masks import (
     Masks,
@@ -42,7 +40,9 @@ from pyvqa.ops.masks import (
     rle_boxes,
     unpack_masks,
 )
+from pyvqa.ops.nms import batched_nms, nms, nms_padded
 from pyvqa.ops.paste import paste_masks
+from pyvqa.ops.roi_align import multiscale_roi_align, roi_align, roi_align_backward_
 
 __all__ = [
     "AnswerTable",
@@ -54,9 +54,9 @@ __all__ = [
     "Reason",
     "Rle",
     "Trace",
-    "batched_nms",
     "anchor_grid",
     "assign_levels",
+    "batched_nms",
     "box_area",
     "box_iou",
     "cell_anchors",
@@ -64,9 +64,9 @@ __all__ = [
     "coco_eval",
     "cuda_missing",
     "decode_boxes",
-    "encode_boxes",
     "decode_masks",
     "decode_rows",
+    "encode_boxes",
     "encode_masks",
     "encode_rows",
     "execute",
@@ -74,22 +74,21 @@ __all__ = [
     "generalized_box_iou",
     "has_cuda",
     "isa",
-    "nms",
-    "nms_padded",
-    "multiscale_roi_align",
-    "paste_masks",
-    "reward",
-    "roi_align",
-    "roi_align_backward_",
     "mask_iou",
     "mask_nms",
     "match_masks",
     "merge_rles",
+    "multiscale_roi_align",
+    "nms",
+    "nms_padded",
     "pack_masks",
     "pack_rles",
+    "paste_masks",
     "reward",
     "rle_area",
     "rle_boxes",
+    "roi_align",
+    "roi_align_backward_",
     "unpack_masks",
     "verify",
 ]
