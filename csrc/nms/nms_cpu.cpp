@@ -104,10 +104,14 @@ class Suppression {
       sorted = sort_pairs(sorted, sorted + count_, count_);
     }
     copy_positions(sorted, ranks_);
-    for (int64_t place = 1; place < count_; ++place)
-      if (key_at(ranks_[place]) != key_at(ranks_[place - 1]))
-        group_end_.push_back(static_cast<int32_t>(place));
-    group_end_.push_back(static_cast<int32_t>(count_));
+    const auto is_end = [this, key_at](int64_t place) {
+      return place == count_ || key_at(ranks_[place]) != key_at(ranks_[place - 1]);
+    };
+    size_t groups = 0;  // counted first: a vector that grows takes several times its size
+    for (int64_t place = 1; place <= count_; ++place) groups += is_end(place);
+    group_end_.reserve(groups);
+    for (int64_t place = 1; place <= count_; ++place)
+      if (is_end(place)) group_end_.push_back(static_cast<int32_t>(place));
   }
 
   void run(const NmsJob& job) const {

@@ -101,7 +101,7 @@ print((peak() - before - 8 * len(keep)) / count)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("groups", [1, 50])
+@pytest.mark.parametrize("groups", [1, 50, 400_000])
 def test_working_memory_is_64_bytes_a_box(dtype: str, groups: int) -> None:
     if not os.access("/proc/self/clear_refs", os.W_OK):
         pytest.skip("the system does not tell the peak of memory in use")
