@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+RANDOM = torch.Generator()  # reseeding the global one would cost more than a call
 SPECIAL = (float("nan"), float("inf"), -float("inf"), -0.0, 1e38, -1e38, 1e-40, 2.0**31, -(2.0**63))
 
 
@@ -26,8 +27,8 @@ def floats(
     rng: random.Random, shape: Sequence[int], dtype: torch.dtype = torch.float32, scale: float = 1.0
 ) -> Tensor:
     """Normal values times `scale`, some of them special, in a random layout."""
-    torch.manual_seed(rng.getrandbits(30))
-    values = torch.randn(tuple(shape)) * scale
+    RANDOM.manual_seed(rng.getrandbits(30))
+    values = torch.randn(tuple(shape), generator=RANDOM) * scale
     if values.numel() and rng.random() < 0.4:
         places = [rng.randrange(values.numel()) for _ in range(rng.randint(1, 4))]
         for place in places:
@@ -45,8 +46,8 @@ def boxes(rng: random.Random, count: int, dtype: torch.dtype = torch.float32) ->
 
 def integers(rng: random.Random, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """Integers of every size, small ones most of the time."""
-    torch.manual_seed(rng.getrandbits(30))
-    values = torch.randint(-2, 40, tuple(shape))
+    RANDOM.manual_seed(rng.getrandbits(30))
+    values = torch.randint(-2, 40, tuple(shape), generator=RANDOM)
     if values.numel() and rng.random() < 0.4:
         bounds = torch.iinfo(dtype)
         for _ in range(rng.randint(1, 4)):

@@ -98,6 +98,7 @@ def digest(*results: Any) -> str:
         for tensor in tensors(result):
             whole = tensor.detach().contiguous()
             state.update(f"{whole.dtype}{tuple(whole.shape)}".encode())
+            whole = whole.reshape(-1)
             state.update(whole.view(torch.uint8).numpy().tobytes() if whole.numel() else b"")
     return state.hexdigest()[:16]
 
