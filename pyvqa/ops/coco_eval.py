@@ -122,10 +122,9 @@ def evaluate(
     shapes, found_shapes = _shapes(truth), _shapes(detections)
     image_ids = np.unique(image if images is None else _integers(images, "images"))
     category_ids = _integers(category if categories is None else categories, "categories")
-    if params.use_categories or categories is None:
-        category_ids = np.unique(category_ids)
-    elif len(np.unique(category_ids)) != len(category_ids):
-        raise ValueError("coco_eval: categories lists an id twice")
+    category_ids = _listed(
+        category_ids, in_order=not params.use_categories and categories is not None
+    )
     crowd = np.zeros(len(image), bool) if truth.crowd is None else truth.crowd
     area = _areas(found_shapes) if detections.area is None else detections.area
     matches = _native.coco_evaluate(
@@ -196,6 +195,14 @@ def _mean(values: Floats) -> float:
     """Average what is there, in the order of the axes: the sum's rounding depends on it."""
     present = values[values > -1]
     return float(np.mean(present)) if len(present) else -1.0
+
+
+def _listed(ids: Integers, in_order: bool) -> Integers:
+    """Ids by rising number, or as they are listed: then none may be there twice."""
+    rising: Integers = np.unique(ids)
+    if in_order and len(rising) != len(ids):
+        raise ValueError("coco_eval: categories lists an id twice")
+    return ids if in_order else rising
 
 
 def _array(values: ArrayLike, dtype: Any, name: str) -> NDArray[Any]:

@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import Tensor
 
 import pyvqa._core  # noqa: F401  (loads the kernels)
 
+if TYPE_CHECKING:
+    from pyvqa.ops.masks import PackedMasks, Rle
+
 Rule = Literal["torchvision", "detectron"]
 _LARGEST_SIDE = 2**24 - 1
+
+
+@overload
+def paste_masks(
+    masks: Tensor,
+    boxes: Tensor,
+    size: tuple[int, int],
+    *,
+    threshold: float = 0.5,
+    rule: Rule = "torchvision",
+    output: Literal["dense"] = "dense",
+) -> Tensor: ...
+
+
+@overload
+def paste_masks(
+    masks: Tensor,
+    boxes: Tensor,
+    size: tuple[int, int],
+    *,
+    threshold: float = 0.5,
+    rule: Rule = "torchvision",
+    output: Literal["packed"],
+) -> PackedMasks: ...
+
+
+@overload
+def paste_masks(
+    masks: Tensor,
+    boxes: Tensor,
+    size: tuple[int, int],
+    *,
+    threshold: float = 0.5,
+    rule: Rule = "torchvision",
+    output: Literal["rle"],
+) -> list[Rle]: ...
 
 
 def paste_masks(
@@ -21,7 +60,7 @@ def paste_masks(
     threshold: float = 0.5,
     rule: Rule = "torchvision",
     output: Literal["dense", "packed", "rle"] = "dense",
-) -> Any:
+) -> Tensor | PackedMasks | list[Rle]:
     """Stretch masks [N, h, w] over boxes [N, 4] (x1, y1, x2, y2) and cut them at a threshold.
 
     The canvas is (height, width) pixels. `rule` is whose arithmetic decides, and where equals go:
@@ -41,12 +80,8 @@ def paste_masks(
     Not differentiable. Raises TypeError for other types than floats, ValueError for an unknown
     `rule` or `output`, RuntimeError when shapes do not fit together.
     """
-    if rule not in ("torchvision", "detectron"):
-        raise ValueError(f"paste_masks: rule must be torchvision or detectron, got {rule!r}")
-    if output not in ("dense", "packed", "rle"):
-        raise ValueError(f"paste_masks: output must be dense, packed or rle, got {output!r}")
     height, width = _canvas(size)
-    packed = output != "dense"
+    packed = _is_packed(rule, output)
     _check_floats(masks, "masks")
     _check_floats(boxes, "boxes")
     pasted: Tensor = torch.ops.pyvqa.paste_masks(
@@ -103,6 +138,14 @@ def paste_masks_reference(
         )[0, 0]
         values[n, y, x] = stretched[y.start - top : y.stop - top, x.start - left : x.stop - left]
     return values > threshold if rule == "detectron" else values >= threshold
+
+
+def _is_packed(rule: str, output: str) -> bool:
+    if rule not in ("torchvision", "detectron"):
+        raise ValueError(f"paste_masks: rule must be torchvision or detectron, got {rule!r}")
+    if output not in ("dense", "packed", "rle"):
+        raise ValueError(f"paste_masks: output must be dense, packed or rle, got {output!r}")
+    return output != "dense"
 
 
 def _canvas(size: tuple[int, int]) -> tuple[int, int]:

@@ -44,6 +44,26 @@ def shifted(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
     return np.roll(mask, tuple(rng.integers(-3, 4, 2)), (0, 1))
 
 
+def random_mask(
+    rng: np.random.Generator, size: tuple[int, int], near: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """A mask of its own, or another one slightly moved."""
+    mask = ellipse(rng, *size) if near is None else shifted(rng, near["mask"])
+    return {"mask": mask, "segmentation": rle(mask), "area": float(mask.sum())}
+
+
+def random_box(rng: np.random.Generator, near: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A box of its own, with an area below that of its sides; or another one slightly changed."""
+    if near is None:
+        sides = np.exp(rng.uniform(np.log(4), np.log(200), 2))
+        area = float(sides.prod() * rng.uniform(0.4, 1))
+        return {"bbox": [*rng.uniform(0, 300, 2).tolist(), *sides.tolist()], "area": area}
+    box = np.array(near["bbox"])
+    box[:2] += rng.normal(0, 0.08, 2) * box[2:]
+    box[2:] *= np.exp(rng.normal(0, 0.1, 2))
+    return {"bbox": box.tolist(), "area": float(box[2] * box[3])}
+
+
 def random_problem(
     seed: int,
     *,
@@ -59,41 +79,23 @@ def random_problem(
     rng = np.random.default_rng(seed)
     ids = [int(i) for i in rng.permutation(1000)[:images]]
     category_ids = [int(c) for c in rng.permutation(100)[:categories]]
+
+    def place() -> dict[str, int]:
+        return {"image_id": int(rng.choice(ids)), "category_id": int(rng.choice(category_ids))}
+
     truth: list[dict[str, Any]] = []
     for k in range(truths):
-        entry: dict[str, Any] = {
-            "id": k + 1,
-            "image_id": int(rng.choice(ids)),
-            "category_id": int(rng.choice(category_ids)),
-            "iscrowd": int(rng.random() < crowds),
-        }
-        if masks:
-            entry["mask"] = ellipse(rng, *size)
-            entry["segmentation"] = rle(entry["mask"])
-            entry["area"] = float(entry["mask"].sum())
-        else:
-            sides = np.exp(rng.uniform(np.log(4), np.log(200), 2))
-            entry["bbox"] = [*rng.uniform(0, 300, 2).tolist(), *sides.tolist()]
-            entry["area"] = float(sides.prod() * rng.uniform(0.4, 1))
-        truth.append(entry)
+        crowd = int(rng.random() < crowds)
+        shape = random_mask(rng, size) if masks else random_box(rng)
+        truth.append({"id": k + 1, **place(), "iscrowd": crowd, **shape})
     found: list[dict[str, Any]] = []
     for k in range(detections):
-        entry = {"id": k + 1, "score": float(rng.integers(0, 12)) / 11, "iscrowd": 0}
         source = truth[rng.integers(truths)] if truths and rng.random() < 0.8 else None
-        entry["image_id"] = source["image_id"] if source else int(rng.choice(ids))
-        entry["category_id"] = source["category_id"] if source else int(rng.choice(category_ids))
-        if masks:
-            mask = shifted(rng, source["mask"]) if source else ellipse(rng, *size)
-            entry["segmentation"] = rle(mask)
-            entry["area"] = float(mask.sum())
-        else:
-            box = np.array(source["bbox"] if source else [*rng.uniform(0, 300, 2), 40, 50])
-            box[:2] += rng.normal(0, 0.08, 2) * box[2:]
-            box[2:] *= np.exp(rng.normal(0, 0.1, 2))
-            entry["bbox"] = box.tolist()
-            entry["area"] = entry["bbox"][2] * entry["bbox"][3]
-        found.append(entry)
-    for entry in truth:
+        where = {key: source[key] for key in ("image_id", "category_id")} if source else place()
+        shape = random_mask(rng, size, source) if masks else random_box(rng, source)
+        score = float(rng.integers(0, 12)) / 11
+        found.append({"id": k + 1, **where, "score": score, "iscrowd": 0, **shape})
+    for entry in (*truth, *found):
         entry.pop("mask", None)
     return Problem(
         [{"id": i, "height": size[0], "width": size[1]} for i in ids],

@@ -160,6 +160,17 @@ def test_objects_of_unlisted_images_and_categories_do_not_count() -> None:
         check(few, params=params)
 
 
+def test_pictures_times_categories_are_never_made() -> None:
+    """10^10 pairs of picture and category, of which a few occur."""
+    problem = random_problem(16)
+    expected = coco_eval.evaluate(*flat(problem), **listed(problem)).matches
+    many = coco_eval.evaluate(
+        *flat(problem), images=range(-1000, 99_000), categories=range(-100, 99_900)
+    ).matches
+    same(many.outcome, expected.outcome)
+    same(many.detection, expected.detection)
+
+
 def test_order_of_the_input() -> None:
     """Only the order of equals within an image matters."""
     problem = random_problem(15, detections=60)
