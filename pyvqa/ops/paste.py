@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
 
 import pyvqa._core  # noqa: F401  (loads the kernels)
-
-if TYPE_CHECKING:
-    from pyvqa.ops.masks import PackedMasks, Rle
+from pyvqa.ops.masks import PackedMasks, Rle, encode_masks
 
 Rule = Literal["torchvision", "detectron"]
 _LARGEST_SIDE = 2**24 - 1
@@ -95,8 +93,6 @@ def paste_masks(
     )
     if not packed:
         return pasted
-    from pyvqa.ops.masks import PackedMasks, encode_masks
-
     result = PackedMasks(pasted, width)
     return result if output == "packed" else encode_masks(result)
 
