@@ -26,7 +26,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "json": ("native/json.cpp",),
     "scenes": READER_SOURCES,
     "questions": ("native/json.cpp", "native/question_reader.cpp"),
-    "masks": (),
+    "masks": ("masks/masks_kernel.cpp",),
     "compile": ("execute/execute_kernel.cpp",),
     "execute": ("execute/execute_kernel.cpp",),
 }
