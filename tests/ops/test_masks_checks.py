@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ops.helpers import (
     check_host_cuda,
     check_instruction_sets,
     check_registration,
+    run_python,
 )
 from ops.mask_samples import SIZES, layouts, random_masks
 from pyvqa import _native, ops
@@ -96,6 +98,27 @@ def test_autocast_changes_nothing() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert_equal((ops.mask_iou(masks, masks), ops.mask_nms(masks, scores)), plain)
         assert_equal(ops.match_masks(plain[0], 0.5), ops.match_masks((masks, masks), 0.5))
+
+
+_PEAK = """
+import resource
+import torch
+from pyvqa import ops
+torch.set_num_threads(1)
+masks = torch.zeros(300, 480, 640, dtype=torch.bool)
+masks[:, 100:300, 50:400] = True
+ops.mask_iou(masks[:2], masks[:2])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+iou = ops.mask_iou(masks, masks)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print((after - before) * 1024 - iou.numel() * 8, masks.numel() // 8)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is told in kilobytes")
+def test_dense_masks_take_one_packed_copy() -> None:
+    taken, packed = map(int, run_python(_PEAK).split())
+    assert 0 < taken < packed + 2**20
 
 
 # ---- CUDA kernels on the host

@@ -1,0 +1,28 @@
+"""CUDA kernels for masks on the host: in several orders of the threads, and under sanitizers."""
+
+from __future__ import annotations
+
+import pytest
+
+from host_cuda import compiling
+from host_cuda.compiling import CSRC, HOST_CUDA, Unit, build, kernel_units, run
+
+KERNELS = ("masks", "match", "runs")
+
+
+@pytest.mark.parametrize("order", ["forward", "backward", "1", "2"])
+@pytest.mark.parametrize("sanitized", [False, True], ids=["plain", "sanitized"])
+def test_kernels_equal_the_cpus(sanitized: bool, order: str) -> None:
+    if sanitized:
+        compiling.need_sanitizers()
+    units = [
+        Unit(HOST_CUDA / "masks_driver.cpp"),
+        *(Unit(CSRC / "masks" / f"{name}_cuda.cu") for name in KERNELS),
+        *kernel_units("masks/masks_kernel.cpp"),
+    ]
+    flags = compiling.SANITIZED if sanitized else compiling.FAST
+    program = build("masks_driver", units, flags + compiling.CUDA_ON_HOST)
+    cases = "12" if sanitized else "60"
+    done = run(program, cases, PYVQA_HOST_CUDA_ORDER=order)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{cases} cases are equal" in done.stdout
