@@ -5,7 +5,7 @@
 
 #include "masks/bits.h"
 
-#if defined(PV_ISA_avx512) || defined(PV_ISA_avx2)
+#if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
@@ -71,6 +71,21 @@ PV_HD void bytes_of_64(uint64_t bits, uint8_t* bytes) {
 
 #else
 
+#if defined(__SSE2__)
+
+PV_HD uint64_t bits_of_16(const uint8_t* bytes) {
+  const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes));
+  const int zero = _mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_setzero_si128()));
+  return static_cast<uint64_t>(~zero & 0xffff);
+}
+
+PV_HD uint64_t bits_of_64(const uint8_t* bytes) {
+  return bits_of_16(bytes) | bits_of_16(bytes + 16) << 16 | bits_of_16(bytes + 32) << 32 |
+         bits_of_16(bytes + 48) << 48;
+}
+
+#else
+
 // Eight bytes in a word, the first lowest: memory is read byte by byte so that any order will do.
 PV_HD uint64_t load_8(const uint8_t* bytes) {
   uint64_t word = 0;
@@ -88,6 +103,8 @@ PV_HD uint64_t bits_of_64(const uint8_t* bytes) {
   }
   return bits;
 }
+
+#endif
 
 PV_HD void bytes_of_64(uint64_t bits, uint8_t* bytes) {
   for (int k = 0; k < 64; ++k) bytes[k] = static_cast<uint8_t>(bits >> k & 1);

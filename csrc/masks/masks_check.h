@@ -29,8 +29,8 @@ inline Tensor dense(const Tensor& t) {
 inline void check_size(const char* op, int64_t height, int64_t width) {
   STD_TORCH_CHECK(height >= 0 && width >= 0, op, ": a mask of ", height, " x ", width,
                   " pixels has a negative size");
-  STD_TORCH_CHECK(height == 0 || width <= INT32_MAX / height, op, ": a mask of ", height, " x ",
-                  width, " pixels is too large");
+  const bool fits = height <= INT32_MAX && width <= INT32_MAX && height * width <= INT32_MAX;
+  STD_TORCH_CHECK(fits, op, ": a mask of ", height, " x ", width, " pixels is too large");
 }
 
 inline void check_device(const char* op, const Tensor& t, const Tensor& with, const char* name) {

@@ -20,6 +20,7 @@ const uint64_t* rows_of(const BitMasks& masks, int64_t n) {
 
 // Packs mask n along its rows, wherever its bytes lie.
 Extent pack_rows(const DenseMasks& m, int64_t n, uint64_t* rows) {
+  if (m.width == 0) return {0, 0, 0, 0, 0};  // however many rows
   const Span span = pack_lines(m.bytes + n * m.mask_stride, m.row_stride, m.column_stride, m.height,
                                m.width, rows);
   return measure(rows, m.width, span);
@@ -27,6 +28,7 @@ Extent pack_rows(const DenseMasks& m, int64_t n, uint64_t* rows) {
 
 // Packs mask n along its columns, which are contiguous.
 Extent pack_columns(const DenseMasks& m, int64_t n, uint64_t* columns) {
+  if (m.height == 0) return {0, 0, 0, 0, 0};
   const Span span = pack_lines(m.bytes + n * m.mask_stride, m.column_stride, m.row_stride, m.width,
                                m.height, columns);
   return turned(measure(columns, m.height, span));

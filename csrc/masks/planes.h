@@ -83,6 +83,7 @@ PV_HD Span lines_with_ones(const uint64_t* bits, int64_t lines, int64_t words) {
 
 // The extent of rows of bits, whose ones lie in `rows`.
 PV_HD Extent measure(const uint64_t* bits, int64_t width, const Span& rows) {
+  if (rows.first == rows.last) return {0, 0, 0, 0, 0};
   constexpr int64_t kGroup = 8;
   const int64_t words = words_for(width);
   int64_t first = words, last = 0, left = 0, right = 0;

@@ -41,7 +41,8 @@ std::string_view text_of(py::handle object) {
   Py_ssize_t size = 0;
   if (PyUnicode_Check(object.ptr())) {
     const char* text = PyUnicode_AsUTF8AndSize(object.ptr(), &size);
-    if (text == nullptr) throw py::error_already_set();
+    if (text == nullptr) PyErr_Clear();
+    if (text == nullptr) throw std::invalid_argument("the text of a mask is not valid Unicode");
     return {text, static_cast<size_t>(size)};
   }
   char* text = nullptr;
@@ -80,7 +81,8 @@ class Rle {
   explicit Rle(py::handle entry) {
     if (!PyDict_Check(entry.ptr())) throw py::type_error("a mask must be a dict");
     const py::handle size(PyDict_GetItemWithError(entry.ptr(), size_key()));
-    counts_ = PyDict_GetItemWithError(entry.ptr(), counts_key());
+    counts_ =
+        py::reinterpret_borrow<py::object>(PyDict_GetItemWithError(entry.ptr(), counts_key()));
     if (!size || !counts_) throw std::invalid_argument("a mask must have a size and counts");
     const auto pair = py::reinterpret_steal<py::object>(PySequence_Fast(size.ptr(), ""));
     if (!pair) PyErr_Clear();
@@ -102,7 +104,9 @@ class Rle {
     }
     int64_t sum = 0;
     for (Py_ssize_t k = 0; k < PyList_GET_SIZE(counts_.ptr()); ++k) {
-      const int64_t run = integer(PyList_GET_ITEM(counts_.ptr(), k), "run lengths");
+      // Held, because what turns it into a number may be Python code that changes the list.
+      const auto number = py::reinterpret_borrow<py::object>(PyList_GET_ITEM(counts_.ptr(), k));
+      const int64_t run = integer(number, "run lengths");
       masks::detail::check_run(run, sum, pixels_);
       sum += run;
       take(run);
@@ -111,7 +115,7 @@ class Rle {
   }
 
  private:
-  py::handle counts_;
+  py::object counts_;
   Size size_;
   int64_t pixels_ = 0;
 };

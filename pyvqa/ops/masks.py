@@ -201,7 +201,8 @@ def _iou_of_rles(a: Sequence[Rle], b: Sequence[Rle], iscrowd: Tensor | None, iom
             f"mask_iou: masks of {first[2]} x {first[3]} pixels cannot be compared with masks of "
             f"{second[2]} x {second[3]}"
         )
-    crowd = None if iscrowd is None else iscrowd.cpu().numpy().astype(np.bool_)
+    iscrowd = None if iscrowd is None else iscrowd.cpu()
+    crowd = None if iscrowd is None else iscrowd.numpy().astype(np.bool_)
     lists = [t.numpy() for t in (*first[:2], *second[:2])]
     walked = _native.iou_of_runs(*lists, *first[2:], crowd, iomin)
     if walked is not None:
@@ -232,6 +233,8 @@ def mask_iou(
     """
     if measure not in ("iou", "iomin"):
         raise ValueError(f'mask_iou: measure must be "iou" or "iomin", got {measure!r}')
+    if iscrowd is not None and iscrowd.dtype not in (torch.bool, torch.uint8):
+        raise TypeError(f"mask_iou: iscrowd must be bool or uint8 [M], got {iscrowd.dtype}")
     iomin = measure == "iomin"
     if iomin and iscrowd is not None:
         raise ValueError('mask_iou: iscrowd goes with measure="iou" only')

@@ -28,6 +28,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "questions": ("native/json.cpp", "native/question_reader.cpp"),
     "masks": (),
     "coco_eval": (),
+    "masks": ("masks/masks_kernel.cpp",),
     "compile": ("execute/execute_kernel.cpp",),
     "execute": ("execute/execute_kernel.cpp",),
 }

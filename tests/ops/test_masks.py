@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ops.helpers import assert_equal, strided
 from ops.mask_samples import SIZES, ellipses, layouts, random_masks
-from pyvqa import ops
+from pyvqa import _native, ops
 from pyvqa.ops import PackedMasks
 from pyvqa.ops.mask_match import (
     mask_extents_reference,
@@ -160,6 +160,15 @@ def test_no_masks() -> None:
     assert ops.rle_boxes([]).shape == (0, 4)
 
 
+def test_lines_without_pixels_cost_nothing() -> None:
+    for size in ((0, 2**31 - 1), (2**31 - 1, 0)):
+        masks = torch.zeros(3, *size, dtype=torch.bool)
+        assert ops.encode_masks(masks) == [{"size": list(size), "counts": b"0"}] * 3
+        assert ops.encode_rows(masks) == ["0"] * 3
+        assert ops.decode_masks(ops.encode_masks(masks)).shape == (3, *size)
+        assert ops.mask_iou(masks, masks).tolist() == [[0.0] * 3] * 3
+
+
 @pytest.mark.parametrize("by_rows", [False, True])
 def test_lists_of_any_numbers_give_masks(by_rows: bool) -> None:
     """The ops take run lists that no text gives: below zero, too short, too long, offsets wild."""
@@ -227,8 +236,6 @@ def test_walking_along_runs_and_comparing_bits_agree() -> None:
     few = [ops.encode_masks(a[:2]), ops.encode_masks(b[:2])]
     many = [ops.encode_masks(a), ops.encode_masks(b)]
     lists = [t.numpy() for rles in (few, many) for r in rles for t in _runs_of(r)]
-    from pyvqa import _native
-
     assert _native.iou_of_runs(*lists[:4], 200, 300, None, False) is not None
     assert _native.iou_of_runs(*lists[4:], 200, 300, None, False) is None
     for measure in ("iou", "iomin"):

@@ -17,6 +17,7 @@ from ops.helpers import (
     check_host_cuda,
     check_instruction_sets,
     check_registration,
+    run_python,
 )
 from ops.mask_samples import SIZES, layouts, random_masks
 from pyvqa import _native, ops
@@ -96,6 +97,33 @@ def test_autocast_changes_nothing() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert_equal((ops.mask_iou(masks, masks), ops.mask_nms(masks, scores)), plain)
         assert_equal(ops.match_masks(plain[0], 0.5), ops.match_masks((masks, masks), 0.5))
+
+
+_PEAK = """
+import re
+from pathlib import Path
+import torch
+from pyvqa import ops
+def memory(name):
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(name + r":\\s+(\\d+) kB", status)[1])
+torch.set_num_threads(1)
+masks = torch.zeros(300, 480, 640, dtype=torch.bool)
+masks[:, 100:300, 50:400] = True
+ops.mask_iou(masks[:2], masks[:2])
+before = memory("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+iou = ops.mask_iou(masks, masks)
+print(memory("VmHWM") - before - iou.numel() * 8, masks.numel() // 8)
+"""
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").is_file(), reason="the system does not tell peak memory"
+)
+def test_dense_masks_take_one_packed_copy() -> None:
+    taken, packed = map(int, run_python(_PEAK).split())
+    assert 0.9 * packed < taken < packed + 2**20
 
 
 # ---- CUDA kernels on the host
@@ -215,6 +243,7 @@ BAD_CALLS: list[tuple[str, tuple[Any, ...], str]] = [
     ("mask_extents", (BITS, 2**62), "a mask of 4 x 4611686018427387904 pixels is too large"),
     ("mask_runs", (torch.zeros(1, 2, 3, dtype=torch.bool), 4, False), "3 pixels wide, not 4"),
     ("mask_runs", (torch.zeros(1, 2, 3), 3, False), "masks must be bool or uint8"),
+    ("mask_runs", (BITS[:, :0].expand(2, 0, 2).repeat(1, 1, 2**35), 2**42, True), "too large"),
     ("masks_from_runs", (RUNS.long(), OFFSETS, 2, 3, False), "runs must be a int32 vector"),
     ("masks_from_runs", (RUNS, OFFSETS.int(), 2, 3, False), "offsets must be a int64 vector"),
     ("dense_masks_from_runs", (RUNS, OFFSETS[:0], 2, 3, False), "at least one entry"),
@@ -250,7 +279,9 @@ def test_bad_arguments_of_the_public_functions_are_explained() -> None:
     with pytest.raises(ValueError, match='measure must be "iou" or "iomin", got \'dice\''):
         ops.mask_iou(masks, masks, measure="dice")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="iscrowd goes with"):
-        ops.mask_iou(masks, masks, iscrowd=torch.zeros(2), measure="iomin")
+        ops.mask_iou(masks, masks, iscrowd=torch.zeros(2).bool(), measure="iomin")
+    with pytest.raises(TypeError, match=r"iscrowd must be bool or uint8 \[M\], got torch.float32"):
+        ops.mask_iou(masks, masks, iscrowd=torch.zeros(2))
     with pytest.raises(ValueError, match="4 pixels wide cannot be compared with masks 3 pixels"):
         ops.mask_iou(masks, masks[:, :, :3])
     with pytest.raises(ValueError, match=r"masks of 3 x 4 pixels cannot be .* masks of 2 x 4"):
@@ -264,6 +295,7 @@ GOOD = {"size": [3, 4], "counts": b"<"}
 BAD_RLES: list[tuple[Any, type[Exception], str]] = [
     ({"size": [3, 4], "counts": b"l"}, ValueError, "ends inside a run length"),
     ({"size": [3, 4], "counts": "\u00e9"}, ValueError, "character 0 .* is not one of its alphabet"),
+    ({"size": [3, 4], "counts": "\ud800"}, ValueError, "is not valid Unicode"),
     ({"size": [3, 4], "counts": b"="}, ValueError, "sum to more than its 12 pixels"),
     ({"size": [3, 4], "counts": b""}, ValueError, "sum to 0 instead of its 12 pixels"),
     ({"size": [3, 4], "counts": [3, -1]}, ValueError, "a negative run length"),
