@@ -147,6 +147,24 @@ PV_HD void for_each_tap(const Axis<A>& axis, int32_t bin, const F& f) {
   if (axis.pixels > 0) for_each_tap(axis, bin, A(-1), static_cast<A>(axis.pixels), f);
 }
 
+// The pixels that a region can reach along one axis: positions rise (or, in regions of negative size,
+// fall) from the first sample to the last. False if it reaches none.
+template <class A>
+PV_HD bool reach_of_axis(const Axis<A>& axis, int32_t& low, int32_t& high) {
+  if (axis.samples == 0 || axis.pixels == 0) return false;
+  A from = sample_at(axis, 0, 0), to = sample_at(axis, axis.bins - 1, axis.samples - 1);
+  if (from > to) {
+    const A swapped = from;
+    from = to;
+    to = swapped;
+  }
+  const A end = static_cast<A>(axis.pixels);
+  if (to < A(-1) || from > end) return false;
+  low = tap_at(from < A(0) ? A(0) : from, axis.pixels).low;
+  high = tap_at(to > end ? end : to, axis.pixels).high;
+  return true;
+}
+
 // False where a coordinate or the size is no finite number.
 template <class A>
 PV_HD bool make_axis(A from, A to, A scale, const RoiJob& job, int32_t bins, int32_t pixels,

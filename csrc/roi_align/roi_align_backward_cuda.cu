@@ -19,23 +19,6 @@ struct Reach {
   int32_t top, bottom, left, right;
 };
 
-// Positions rise (or, in regions of negative size, fall) from the first sample to the last.
-template <class A>
-__device__ bool reach_of_axis(const Axis<A>& axis, int32_t& low, int32_t& high) {
-  if (axis.samples == 0 || axis.pixels == 0) return false;
-  A from = sample_at(axis, 0, 0), to = sample_at(axis, axis.bins - 1, axis.samples - 1);
-  if (from > to) {
-    const A swapped = from;
-    from = to;
-    to = swapped;
-  }
-  const A end = static_cast<A>(axis.pixels);
-  if (to < A(-1) || from > end) return false;
-  low = tap_at(from < A(0) ? A(0) : from, axis.pixels).low;
-  high = tap_at(to > end ? end : to, axis.pixels).high;
-  return true;
-}
-
 template <class A>
 __global__ void __launch_bounds__(kBlock) find_reach(RoiJob job, Reach* reach) {
   const int64_t stride = int64_t{gridDim.x} * kBlock;
