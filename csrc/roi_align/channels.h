@@ -52,10 +52,7 @@ PV_HD void mix_packs(const Mix<T>& mix, int64_t c) {
       for (int p = 0; p < kPacks; ++p) {
         Vector values[P::kParts];
         P::load(pixel + p * P::kCount, values);
-        for (int v = 0; v < P::kParts; ++v) {
-          Vector& to = partial[p * P::kParts + v];
-          to = kInner > 0 && i == 0 ? weight * values[v] : to + weight * values[v];
-        }
+        for (int v = 0; v < P::kParts; ++v) partial[p * P::kParts + v] += weight * values[v];
       }
     }
     const Vector weight = Vector{} + mix.outer[o].weight;
