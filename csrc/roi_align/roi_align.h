@@ -15,9 +15,9 @@ namespace pyvqa {
 namespace {
 
 constexpr int kMostLevels = 16;
-constexpr int32_t kMostBins = 4096;            // a side of the output
-constexpr int32_t kMostSamplingRatio = 1024;   // samples per bin that a caller can ask for
-constexpr int32_t kMostSamples = 1 << 22;      // adaptive: a region of 4 million pixels per bin
+constexpr int32_t kMostBins = 4096;                // a side of the output
+constexpr int32_t kMostSamplingRatio = 1024;       // samples per bin that a caller can ask for
+constexpr int32_t kMostSamples = 1 << 22;          // adaptive: a region of 4 million pixels per bin
 constexpr int64_t kMostPixels = int64_t{1} << 30;  // a side of a map
 
 PV_HD float plus(float a, float b) {
@@ -147,8 +147,8 @@ PV_HD void for_each_tap(const Axis<A>& axis, int32_t bin, const F& f) {
   if (axis.pixels > 0) for_each_tap(axis, bin, A(-1), static_cast<A>(axis.pixels), f);
 }
 
-// The pixels that a region can reach along one axis: positions rise (or, in regions of negative size,
-// fall) from the first sample to the last. False if it reaches none.
+// The pixels that a region can reach along one axis: positions rise (or, in regions of negative
+// size, fall) from the first sample to the last. False if it reaches none.
 template <class A>
 PV_HD bool reach_of_axis(const Axis<A>& axis, int32_t& low, int32_t& high) {
   if (axis.samples == 0 || axis.pixels == 0) return false;

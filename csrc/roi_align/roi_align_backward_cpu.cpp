@@ -123,8 +123,7 @@ class Scatter {
 
   // The gradient of a region's cells in the order and the type that the kernel reads.
   Window cells(const RegionPlan& plan, int64_t channel, int64_t channels) {
-    const Window stored =
-        cell_window(job_.cells, element_size_, plan.roi, task_.channel + channel);
+    const Window stored = cell_window(job_.cells, element_size_, plan.roi, task_.channel + channel);
     const bool fits = by_channels_ ? stored.channel == 1 : stored.column == 1;
     if (fits && element_size_ == sizeof(A)) return stored;
     const int64_t count = int64_t{job_.bins_high} * job_.bins_wide;
@@ -137,8 +136,12 @@ class Scatter {
   }
 
   void flush() {
-    Transfer t{map_window(*level_, element_size_, image_, task_.channel), target_,
-               task_.channels, task_.rows, level_->width, storage_};
+    Transfer t{map_window(*level_, element_size_, image_, task_.channel),
+               target_,
+               task_.channels,
+               task_.rows,
+               level_->width,
+               storage_};
     t.stored = shifted(t.stored, element_size_, task_.row * level_->row);
     PV_DISPATCH(roi_add)(t);
   }

@@ -9,7 +9,8 @@ namespace pyvqa {
 namespace {
 
 // Calls run(place in wide, place in stored, stride in stored, count) for all runs of values that
-// lie together in `wide`. Channels come a few at a time: so many rows of `stored` stay in the cache.
+// lie together in `wide`. Channels come a few at a time: so many rows of `stored` stay in the
+// cache.
 template <class F>
 PV_HD void for_each_run(const Transfer& t, const F& run) {
   const Window &w = t.wide, &s = t.stored;
