@@ -21,30 +21,41 @@ struct Mix {
   int64_t outer_stride, inner_stride;
 };
 
-// `kPacks` packs of channels from `c` on.
-template <class T, int kPacks, Write kWrite>
+// `kPacks` packs of channels from `c` on. kInner > 0: the number of inner entries, whose weights
+// then stay in registers.
+template <class T, int kPacks, int kInner, Write kWrite>
 PV_HD void mix_packs(const Mix<T>& mix, int64_t c) {
   using P = Pack<T>;
+  using Vector = typename P::Vector;
   constexpr int kVectors = kPacks * P::kParts;
-  typename P::Vector sum[kVectors] = {};
+  Vector sum[kVectors] = {};
   if constexpr (kWrite == Write::add) {
 #pragma GCC unroll 8
     for (int p = 0; p < kPacks; ++p) P::load(mix.to + c + p * P::kCount, sum + p * P::kParts);
   }
+  Vector weights[kInner + 1];
+  int64_t offsets[kInner + 1];
+#pragma GCC unroll 4
+  for (int i = 0; i < kInner; ++i) {
+    weights[i] = Vector{} + mix.inner[i].weight;
+    offsets[i] = mix.inner[i].index * mix.inner_stride;
+  }
+  const int32_t inner_count = kInner > 0 ? kInner : mix.inner_count;
   for (int32_t o = 0; o < mix.outer_count; ++o) {
     const T* line = mix.from + c + mix.outer[o].index * mix.outer_stride;
-    typename P::Vector partial[kVectors] = {};
-    for (int32_t i = 0; i < mix.inner_count; ++i) {
-      const T* pixel = line + mix.inner[i].index * mix.inner_stride;
-      const auto weight = mix.inner[i].weight;
+    Vector partial[kVectors] = {};
+#pragma GCC unroll 4
+    for (int32_t i = 0; i < inner_count; ++i) {
+      const T* pixel = line + (kInner > 0 ? offsets[i] : mix.inner[i].index * mix.inner_stride);
+      const Vector weight = kInner > 0 ? weights[i] : Vector{} + mix.inner[i].weight;
 #pragma GCC unroll 8
       for (int p = 0; p < kPacks; ++p) {
-        typename P::Vector values[P::kParts];
+        Vector values[P::kParts];
         P::load(pixel + p * P::kCount, values);
         for (int v = 0; v < P::kParts; ++v) partial[p * P::kParts + v] += weight * values[v];
       }
     }
-    const auto weight = mix.outer[o].weight;
+    const Vector weight = Vector{} + mix.outer[o].weight;
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) sum[v] += weight * partial[v];
   }
@@ -73,6 +84,19 @@ PV_HD void mix_one(const Mix<T>& mix, int64_t c) {
   narrow(sum, mix.to[c]);
 }
 
+// The count of inner entries is mostly 1 to 4.
+template <class T, int kPacks, Write kWrite>
+PV_HD void mix_block(const Mix<T>& mix, int64_t c) {
+  if constexpr (kPacks == 0) return mix_one<T, kWrite>(mix, c);
+  switch (mix.inner_count) {
+    case 1: return mix_packs<T, kPacks, 1, kWrite>(mix, c);
+    case 2: return mix_packs<T, kPacks, 2, kWrite>(mix, c);
+    case 3: return mix_packs<T, kPacks, 3, kWrite>(mix, c);
+    case 4: return mix_packs<T, kPacks, 4, kWrite>(mix, c);
+    default: return mix_packs<T, kPacks, 0, kWrite>(mix, c);
+  }
+}
+
 // Channels [c, c + kPacks packs) of every place; kPacks = 0: the single channel c.
 template <class T, int kPacks, bool kRowsFirst, Write kWrite>
 void resample_block(const Resample& r, int64_t c) {
@@ -95,11 +119,7 @@ void resample_block(const Resample& r, int64_t c) {
       mix.outer = kRowsFirst ? column : row;
       mix.outer_count = kRowsFirst ? in_column : in_row;
       mix.to = static_cast<T*>(r.to.data) + i * r.to.row + j * r.to.column;
-      if constexpr (kPacks > 0) {
-        mix_packs<T, kPacks, kWrite>(mix, c);
-      } else {
-        mix_one<T, kWrite>(mix, c);
-      }
+      mix_block<T, kPacks, kWrite>(mix, c);
     }
   }
 }

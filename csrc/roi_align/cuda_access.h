@@ -28,13 +28,13 @@ struct Channels<T, V, true> {
   template <class A>
   static __device__ __forceinline__ void read(const T* from, int64_t, int64_t, A (&to)[V]) {
     const Block block = *reinterpret_cast<const Block*>(from);
-PV_UNROLL
+    PV_UNROLL
     for (int v = 0; v < V; ++v) to[v] = widen(block.values[v]);
   }
   template <class A>
   static __device__ __forceinline__ void write(T* to, int64_t, int64_t, const A (&from)[V]) {
     Block block;
-PV_UNROLL
+    PV_UNROLL
     for (int v = 0; v < V; ++v) narrow(from[v], block.values[v]);
     *reinterpret_cast<Block*>(to) = block;
   }
@@ -46,13 +46,13 @@ struct Channels<T, V, false> {
   template <class A>
   static __device__ __forceinline__ void read(const T* from, int64_t stride, int64_t left,
                                               A (&to)[V]) {
-PV_UNROLL
+    PV_UNROLL
     for (int v = 0; v < V; ++v) to[v] = v < left ? widen(from[v * stride]) : A(0);
   }
   template <class A>
   static __device__ __forceinline__ void write(T* to, int64_t stride, int64_t left,
                                                const A (&from)[V]) {
-PV_UNROLL
+    PV_UNROLL
     for (int v = 0; v < V; ++v)
       if (v < left) narrow(from[v], to[v * stride]);
   }

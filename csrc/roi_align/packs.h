@@ -126,7 +126,7 @@ struct Pack<Half> {
     constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT;
     const __m256i low = _mm512_maskz_cvtps_ph(kAll, (__m512)from[0], kNearest);
     const __m256i high = _mm512_maskz_cvtps_ph(kAll, (__m512)from[1], kNearest);
-    return _mm512_maskz_inserti64x4(0xff, _mm512_zextsi256_si512(low), high, 1);
+    return _mm512_maskz_inserti64x4(0xff, _mm512_castsi256_si512(low), high, 1);
   }
 #elif defined(PV_ISA_avx2)
   PV_HD static void load(const Half* from, Vector* to) {

@@ -48,8 +48,8 @@ void forward_planes(const Resample& r) {
 #endif
   A* line = static_cast<A*>(r.work);
   for (int64_t c = 0; c < r.channels; ++c) {
-    const T* plane = static_cast<const T*>(r.from.data) + c * r.from.channel +
-                     r.first_column * r.from.column;
+    const T* plane =
+        static_cast<const T*>(r.from.data) + c * r.from.channel + r.first_column * r.from.column;
     for (int32_t i = 0; i < rows.size; ++i) {
       clear(line, r.column_span);
       for (int32_t e = rows.begin[i]; e < rows.begin[i + 1]; ++e)
@@ -84,8 +84,7 @@ void backward_planes(const Resample& r) {
     const A* plane = static_cast<const A*>(r.from.data) + c * r.from.channel;
     for (int32_t a = first; a <= last; ++a)
       for (int32_t j = 0; j < columns.size; ++j)
-        lines[int64_t{a - first} * columns.size + j] =
-            mixed(columns, j, plane + a * r.from.row, 0);
+        lines[int64_t{a - first} * columns.size + j] = mixed(columns, j, plane + a * r.from.row, 0);
     for (int32_t i = 0; i < rows.size; ++i) {
       A* to = static_cast<A*>(r.to.data) + c * r.to.channel + i * r.to.row;
       for (int32_t e = rows.begin[i]; e < rows.begin[i + 1]; ++e)

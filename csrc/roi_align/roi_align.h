@@ -15,9 +15,9 @@ namespace pyvqa {
 namespace {
 
 constexpr int kMostLevels = 16;
-constexpr int32_t kMostBins = 4096;            // a side of the output
-constexpr int32_t kMostSamplingRatio = 1024;   // samples per bin that a caller can ask for
-constexpr int32_t kMostSamples = 1 << 22;      // adaptive: a region of 4 million pixels per bin
+constexpr int32_t kMostBins = 4096;                // a side of the output
+constexpr int32_t kMostSamplingRatio = 1024;       // samples per bin that a caller can ask for
+constexpr int32_t kMostSamples = 1 << 22;          // adaptive: a region of 4 million pixels per bin
 constexpr int64_t kMostPixels = int64_t{1} << 30;  // a side of a map
 
 PV_HD float plus(float a, float b) {
@@ -145,6 +145,24 @@ PV_HD void for_each_tap(const Axis<A>& axis, int32_t bin, A lowest, A highest, c
 template <class A, class F>
 PV_HD void for_each_tap(const Axis<A>& axis, int32_t bin, const F& f) {
   if (axis.pixels > 0) for_each_tap(axis, bin, A(-1), static_cast<A>(axis.pixels), f);
+}
+
+// The pixels that a region can reach along one axis: positions rise (or, in regions of negative
+// size, fall) from the first sample to the last. False if it reaches none.
+template <class A>
+PV_HD bool reach_of_axis(const Axis<A>& axis, int32_t& low, int32_t& high) {
+  if (axis.samples == 0 || axis.pixels == 0) return false;
+  A from = sample_at(axis, 0, 0), to = sample_at(axis, axis.bins - 1, axis.samples - 1);
+  if (from > to) {
+    const A swapped = from;
+    from = to;
+    to = swapped;
+  }
+  const A end = static_cast<A>(axis.pixels);
+  if (to < A(-1) || from > end) return false;
+  low = tap_at(from < A(0) ? A(0) : from, axis.pixels).low;
+  high = tap_at(to > end ? end : to, axis.pixels).high;
+  return true;
 }
 
 // False where a coordinate or the size is no finite number.

@@ -9,8 +9,10 @@ namespace pyvqa {
 namespace {
 
 constexpr int64_t kWorkBytes = int64_t{1} << 19;  // a thread's buffer: half of an L2 cache
-constexpr int64_t kPlanes = 16;                   // planes that a group of regions is added to
+constexpr int64_t kPlanes = 8;                    // planes that a group of regions is added to
+constexpr int64_t kPlaneGroup = 512;              // regions of such a group
 constexpr int64_t kChannelUnit = 16;              // channels of a cache line
+constexpr int64_t kBufferUnits = 2;               // of those are summed in a buffer
 
 // Some channels of some rows of one map, and the regions on it.
 struct GradientTask {
@@ -37,8 +39,9 @@ class Scatter {
     } else {
       target_ = buffer_window();
     }
-    for (int64_t k = 0; k < task.count; k += kGroup) {
-      make_plans(task.places + k, std::min(kGroup, task.count - k));
+    const int64_t group = by_channels_ ? kGroup : kPlaneGroup;
+    for (int64_t k = 0; k < task.count; k += group) {
+      make_plans(task.places + k, std::min(group, task.count - k));
       if (plans_.empty()) continue;
       if (!touched) buffer_.assign(task.rows * task.channels * level_->width, A(0));
       if (!touched) target_.data = buffer_.data();
@@ -68,6 +71,9 @@ class Scatter {
     for (int64_t i = 0; i < count; ++i) {
       Region<A> region;
       if (!make_region(job_, places[i].roi, region)) continue;
+      int32_t top, bottom;
+      if (!reach_of_axis(region.y, top, bottom)) continue;
+      if (bottom < task_.row || top >= task_.row + task_.rows) continue;
       RegionPlan plan{places[i].roi, region.image, region.level, arena_.bins_of_pixels(region.y),
                       arena_.bins_of_pixels(region.x)};
       const bool meets = !plan.is_empty() && plan.rows.last >= task_.row &&
@@ -117,8 +123,7 @@ class Scatter {
 
   // The gradient of a region's cells in the order and the type that the kernel reads.
   Window cells(const RegionPlan& plan, int64_t channel, int64_t channels) {
-    const Window stored =
-        cell_window(job_.cells, element_size_, plan.roi, task_.channel + channel);
+    const Window stored = cell_window(job_.cells, element_size_, plan.roi, task_.channel + channel);
     const bool fits = by_channels_ ? stored.channel == 1 : stored.column == 1;
     if (fits && element_size_ == sizeof(A)) return stored;
     const int64_t count = int64_t{job_.bins_high} * job_.bins_wide;
@@ -131,8 +136,12 @@ class Scatter {
   }
 
   void flush() {
-    Transfer t{map_window(*level_, element_size_, image_, task_.channel), target_,
-               task_.channels, task_.rows, level_->width, storage_};
+    Transfer t{map_window(*level_, element_size_, image_, task_.channel),
+               target_,
+               task_.channels,
+               task_.rows,
+               level_->width,
+               storage_};
     t.stored = shifted(t.stored, element_size_, task_.row * level_->row);
     PV_DISPATCH(roi_add)(t);
   }
@@ -160,7 +169,8 @@ void add_tasks(std::vector<GradientTask>& tasks, const RoiJob& job, Storage stor
   const bool in_place = Scatter<A>::writes_in_place(level, storage);
   const int64_t maps = job.images * job.level_count;
   const int64_t wanted = (pieces_for_threads(units * maps) + maps - 1) / maps;
-  const int64_t pieces = in_place ? std::min(units, wanted) : units;
+  const int64_t pieces =
+      in_place ? std::min(units, wanted) : (units + kBufferUnits - 1) / kBufferUnits;
   const int64_t channels = (units + pieces - 1) / pieces * kChannelUnit;
   const int64_t row_bytes =
       std::max(int64_t{1}, level.width * std::min(channels, job.channels) * int64_t{sizeof(A)});

@@ -19,23 +19,6 @@ struct Reach {
   int32_t top, bottom, left, right;
 };
 
-// Positions rise (or, in regions of negative size, fall) from the first sample to the last.
-template <class A>
-__device__ bool reach_of_axis(const Axis<A>& axis, int32_t& low, int32_t& high) {
-  if (axis.samples == 0 || axis.pixels == 0) return false;
-  A from = sample_at(axis, 0, 0), to = sample_at(axis, axis.bins - 1, axis.samples - 1);
-  if (from > to) {
-    const A swapped = from;
-    from = to;
-    to = swapped;
-  }
-  const A end = static_cast<A>(axis.pixels);
-  if (to < A(-1) || from > end) return false;
-  low = tap_at(from < A(0) ? A(0) : from, axis.pixels).low;
-  high = tap_at(to > end ? end : to, axis.pixels).high;
-  return true;
-}
-
 template <class A>
 __global__ void __launch_bounds__(kBlock) find_reach(RoiJob job, Reach* reach) {
   const int64_t stride = int64_t{gridDim.x} * kBlock;
@@ -61,8 +44,8 @@ struct SharedWeights {
 template <class A>
 __device__ bool weight_of_bin(const Axis<A>& axis, int32_t bin, int32_t pixel, A& weight) {
   const A low = pixel == 0 ? A(-1) : static_cast<A>(pixel) - A(1);
-  const A high = pixel == axis.pixels - 1 ? static_cast<A>(axis.pixels)
-                                          : static_cast<A>(pixel) + A(1);
+  const A high =
+      pixel == axis.pixels - 1 ? static_cast<A>(axis.pixels) : static_cast<A>(pixel) + A(1);
   bool touched = false;
   weight = 0;
   for_each_tap(axis, bin, low, high, [&](const Tap<A>& tap) {
@@ -126,10 +109,10 @@ __device__ void gather(const T* cells, const RoiCells& at, int64_t left, const A
       const int column = __ffs(static_cast<int>(rest)) - 1;
       A values[V];
       Channels<T, V, kTogether>::read(line + column * at.column, at.channel, left, values);
-PV_UNROLL
+      PV_UNROLL
       for (int v = 0; v < V; ++v) partial[v] += column_weights[column] * values[v];
     }
-PV_UNROLL
+    PV_UNROLL
     for (int v = 0; v < V; ++v) sum[v] += row_weights[row] * partial[v];
   }
 }
@@ -179,8 +162,8 @@ __device__ void add_region(const RoiJob& job, int64_t k, const Place& place,
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   Region<A> region;
   make_region(job, k, region);
-  const T* cells = static_cast<const T*>(job.cells.data) + k * job.cells.roi +
-                   place.channel * job.cells.channel;
+  const T* cells =
+      static_cast<const T*>(job.cells.data) + k * job.cells.roi + place.channel * job.cells.channel;
   const int32_t blocks_wide = (job.bins_wide + kBins - 1) / kBins;
   const int32_t blocks = (job.bins_high + kBins - 1) / kBins * blocks_wide;
   for (int32_t b = 0; b < blocks; ++b) {
@@ -194,7 +177,7 @@ __device__ void add_region(const RoiJob& job, int64_t k, const Place& place,
     __syncthreads();
     if (place.channels_left <= 0) continue;
     const T* from = cells + row * job.cells.row + column * job.cells.column;
-PV_UNROLL
+    PV_UNROLL
     for (int p = 0; p < Shape::kOwn; ++p) {
       const int pixel = kTogether ? p : lane;
       gather<T, V, kTogether>(from, job.cells, place.channels_left, shared.down.weight[warp],
@@ -209,7 +192,7 @@ __device__ void write_tile(const RoiLevel& map, const Place& place, bool add,
                            A (&sum)[Shape::kOwn][V]) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   if (place.channels_left <= 0 || place.tile.top + warp >= map.height) return;
-PV_UNROLL
+  PV_UNROLL
   for (int p = 0; p < Shape::kOwn; ++p) {
     const int32_t x = place.tile.left + (kTogether ? p : lane);
     if (x >= map.width) continue;
@@ -218,7 +201,7 @@ PV_UNROLL
     if (add) {
       A old[V];
       Channels<T, V, kTogether>::read(to, map.channel, place.channels_left, old);
-PV_UNROLL
+      PV_UNROLL
       for (int v = 0; v < V; ++v) sum[p][v] = old[v] + sum[p][v];
     }
     Channels<T, V, kTogether>::write(to, map.channel, place.channels_left, sum[p]);
@@ -259,8 +242,8 @@ cudaError_t launch_level(const RoiJob& job, int32_t level, bool add, const Reach
   if (tiles == 0 || chunks == 0) return cudaSuccess;
   const dim3 grid(blocks_for(tiles, 1),
                   chunks < kMostChunks ? static_cast<unsigned>(chunks) : kMostChunks);
-  return launch(gather_tiles<T, V, kTogether>, grid, kBlock, 0, stream, job, level, tiles, chunks, add,
-                reach);
+  return launch(gather_tiles<T, V, kTogether>, grid, kBlock, 0, stream, job, level, tiles, chunks,
+                add, reach);
 }
 
 template <class T>
@@ -277,15 +260,15 @@ bool takes_blocks(const RoiJob& job, int32_t level, int64_t block) {
 
 int64_t roi_align_scratch_bytes(int64_t rois) { return rois * static_cast<int64_t>(sizeof(Reach)); }
 
-cudaError_t launch_roi_align_backward(const void* roi_job, Storage storage, bool add,
-                                      void* scratch, cudaStream_t stream) {
+cudaError_t launch_roi_align_backward(const void* roi_job, Storage storage, bool add, void* scratch,
+                                      cudaStream_t stream) {
   const RoiJob& job = *static_cast<const RoiJob*>(roi_job);
   Reach* reach = static_cast<Reach*>(scratch);
   return for_storage(storage, [&]<class T>(const T*) {
     using A = typename Wide<T>::type;
     constexpr int kTogether = sizeof(T) == 8 ? 2 : 4;
-    cudaError_t status = launch(find_reach<A>, blocks_for(job.roi_count, kBlock), kBlock, 0,
-                                stream, job, reach);
+    cudaError_t status =
+        launch(find_reach<A>, blocks_for(job.roi_count, kBlock), kBlock, 0, stream, job, reach);
     for (int32_t l = 0; l < job.level_count && status == cudaSuccess; ++l) {
       if (takes_blocks<T>(job, l, kTogether)) {
         status = launch_level<T, kTogether, true>(job, l, add, reach, stream);

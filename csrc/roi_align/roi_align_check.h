@@ -170,8 +170,8 @@ inline RoiTensors prepare_pooling(const std::vector<Tensor>& features, const Ten
   check_regions(rois, levels, features[0]);
   const int64_t channels = features[0].size(1);
   check_count(rois.size(0), channels, height, width);
-  const Tensor pooled = empty_maps(features[0], {rois.size(0), channels, height, width},
-                                   all_channels_last(features));
+  const Tensor pooled =
+      empty_maps(features[0], {rois.size(0), channels, height, width}, all_channels_last(features));
   return {features, rois, levels, scales, pooled, options};
 }
 

@@ -79,7 +79,7 @@ class Pooling {
                 (plan.columns.last - plan.columns.first + 1);
     }
     const int64_t area = int64_t{bottom - top + 1} * level.width;
-    if (bottom < top || level.column != 1 || level.row != level.width || pixels < area) return;
+    if (bottom < top || level.column != 1 || level.row != level.width || pixels < 2 * area) return;
     for (int64_t c = channel; c < channel + channels; ++c) {
       const auto* at = static_cast<const volatile char*>(
           map_window(level, element_size_, plans_[first].image, c).data);
@@ -93,14 +93,14 @@ class Pooling {
     rows_ = arena_.table(plan.rows);
     columns_ = arena_.table(plan.columns);
     resample_ = {};
-    resample_.from = map_window(level, element_size_, plan.image, channel);
     resample_.to = cell_window(job_.cells, element_size_, plan.roi, channel);
     resample_.rows = &rows_;
     resample_.columns = &columns_;
     resample_.channels = channels;
     resample_.storage = storage_;
     resample_.past_cache = past_cache_;
-    if (plan.is_empty()) return resample_;
+    if (plan.is_empty()) return resample_;  // reads nothing
+    resample_.from = map_window(level, element_size_, plan.image, channel);
     resample_.column_lanes = arena_.lane_table(plan.columns);
     resample_.first_column = plan.columns.first;
     resample_.column_span = plan.columns.last - plan.columns.first + 1;
@@ -125,8 +125,8 @@ template <class A>
 void pool(const RoiTensors& t) {
   const RoiJob& job = t.job;
   std::vector<RegionPlace> order = order_of_work<A>(job);
-  const auto planes = std::stable_partition(
-      order.begin(), order.end(), [&](const RegionPlace& place) {
+  const auto planes =
+      std::stable_partition(order.begin(), order.end(), [&](const RegionPlace& place) {
         const int64_t level = place.map < 0 ? 0 : place.map / job.images;
         return job.levels[level].channel == 1 && job.cells.channel == 1;
       });
@@ -153,8 +153,8 @@ void pool(const RoiTensors& t) {
 Tensor roi_align_cpu(const std::vector<Tensor>& features, const Tensor& rois,
                      const std::optional<Tensor>& levels, const std::vector<double>& scales,
                      int64_t height, int64_t width, int64_t sampling_ratio, bool aligned) {
-  const RoiTensors t = prepare_pooling(features, rois, levels, scales, height, width,
-                                       {sampling_ratio, aligned});
+  const RoiTensors t =
+      prepare_pooling(features, rois, levels, scales, height, width, {sampling_ratio, aligned});
   if (t.is_empty()) return t.cells;
   ask_for_large_pages(t.cells.data_ptr(), t.cells.numel() * t.cells.element_size());
   if (t.cells.scalar_type() == ScalarType::Double) {

@@ -11,8 +11,8 @@ namespace {
 Tensor roi_align_cuda(const std::vector<Tensor>& features, const Tensor& rois,
                       const std::optional<Tensor>& levels, const std::vector<double>& scales,
                       int64_t height, int64_t width, int64_t sampling_ratio, bool aligned) {
-  const RoiTensors t = prepare_pooling(features, rois, levels, scales, height, width,
-                                       {sampling_ratio, aligned});
+  const RoiTensors t =
+      prepare_pooling(features, rois, levels, scales, height, width, {sampling_ratio, aligned});
   if (t.is_empty()) return t.cells;
   const CudaScope scope(t.cells);
   check_launch(launch_roi_align(&t.job, storage_of(t.cells), scope.stream()), "roi_align");

@@ -10,8 +10,8 @@ namespace pyvqa {
 namespace {
 
 constexpr int kBlock = 256;
-constexpr int kEntries = 1024;        // of shared memory for each axis
-constexpr int64_t kChunk = 128;       // channels of a block
+constexpr int kEntries = 1024;   // of shared memory for each axis
+constexpr int64_t kChunk = 128;  // channels of a block
 constexpr unsigned kMostChunks = 65535;
 
 // The pixels of some bins of one axis; every bin has room for `room` of them.
@@ -71,8 +71,7 @@ struct Pool {
 
 template <class T, int V, bool kTogether, class A>
 __device__ void pool_cell(const Pool<T>& pool, int64_t channel, const Entry<A>* rows,
-                          int32_t row_count, const Entry<A>* columns, int32_t column_count,
-                          T* to) {
+                          int32_t row_count, const Entry<A>* columns, int32_t column_count, T* to) {
   const int64_t left = pool.channels - channel;
   const T* from = pool.map + channel * pool.map_channel;
   A sum[V] = {};
@@ -83,10 +82,10 @@ __device__ void pool_cell(const Pool<T>& pool, int64_t channel, const Entry<A>* 
       A values[V];
       Channels<T, V, kTogether>::read(line + rows[y].index * pool.map_row, pool.map_channel, left,
                                       values);
-PV_UNROLL
+      PV_UNROLL
       for (int v = 0; v < V; ++v) partial[v] += rows[y].weight * values[v];
     }
-PV_UNROLL
+    PV_UNROLL
     for (int v = 0; v < V; ++v) sum[v] += columns[x].weight * partial[v];
   }
   Channels<T, V, kTogether>::write(to, pool.cell_channel, left, sum);
@@ -119,9 +118,9 @@ __device__ void pool_large(const RoiJob& job, const Pool<T>& pool, const Region<
     const int64_t channel = item / cells, cell = item % cells;
     const int32_t row = static_cast<int32_t>(cell / job.bins_wide),
                   column = static_cast<int32_t>(cell % job.bins_wide);
-    pool_large_cell(pool, channel, region, row, column,
-                    pool.cells + channel * pool.cell_channel + row * pool.cell_row +
-                        column * pool.cell_column);
+    pool_large_cell(
+        pool, channel, region, row, column,
+        pool.cells + channel * pool.cell_channel + row * pool.cell_row + column * pool.cell_column);
   }
 }
 
@@ -140,11 +139,11 @@ __device__ void pool_tile(const Pool<T>& pool, int32_t top, int32_t left, int32_
     const int32_t cell = static_cast<int32_t>(kTogether ? item / groups : item % cells);
     const int32_t row = cell / wide, column = cell % wide;
     const int64_t channel = int64_t{group} * V;
-    pool_cell<T, V, kTogether>(
-        pool, channel, rows.entries + row * row_room, rows.count[row],
-        columns.entries + column * column_room, columns.count[column],
-        pool.cells + channel * pool.cell_channel + (top + row) * pool.cell_row +
-            (left + column) * pool.cell_column);
+    pool_cell<T, V, kTogether>(pool, channel, rows.entries + row * row_room, rows.count[row],
+                               columns.entries + column * column_room, columns.count[column],
+                               pool.cells + channel * pool.cell_channel +
+                                   (top + row) * pool.cell_row +
+                                   (left + column) * pool.cell_column);
   }
 }
 
@@ -208,13 +207,12 @@ __global__ void __launch_bounds__(kBlock, 2) pool_regions(RoiJob job) {
 template <class T>
 bool takes_blocks(const RoiJob& job, int64_t block) {
   const RoiCells& cells = job.cells;
-  bool all = job.channels % block == 0 &&
-             takes_blocks(cells.data, cells.channel, cells.roi, cells.row, cells.column, block,
-                          sizeof(T));
+  bool all = job.channels % block == 0 && takes_blocks(cells.data, cells.channel, cells.roi,
+                                                       cells.row, cells.column, block, sizeof(T));
   for (int32_t l = 0; l < job.level_count; ++l) {
     const RoiLevel& map = job.levels[l];
-    all = all && takes_blocks(map.data, map.channel, map.image, map.row, map.column, block,
-                              sizeof(T));
+    all = all &&
+          takes_blocks(map.data, map.channel, map.image, map.row, map.column, block, sizeof(T));
   }
   return all;
 }

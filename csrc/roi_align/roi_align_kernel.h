@@ -21,8 +21,8 @@ struct Table {
   int32_t size;
 };
 
-// The k-th entries of 16 neighbouring places, for kernels that work on 16 places at a time; bit j of
-// `present` says that place j has a k-th entry.
+// The k-th entries of 16 neighbouring places, for kernels that work on 16 places at a time; bit j
+// of `present` says that place j has a k-th entry.
 struct alignas(64) Lanes {
   int32_t index[16];
   float weight[16];

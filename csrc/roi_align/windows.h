@@ -26,12 +26,14 @@ inline Window shifted(const Window& window, size_t element_size, int64_t element
   return moved;
 }
 
-inline Window map_window(const RoiLevel& level, size_t element_size, int64_t image, int64_t channel) {
+inline Window map_window(const RoiLevel& level, size_t element_size, int64_t image,
+                         int64_t channel) {
   return shifted({level.data, level.channel, level.row, level.column}, element_size,
                  image * level.image + channel * level.channel);
 }
 
-inline Window cell_window(const RoiCells& cells, size_t element_size, int64_t roi, int64_t channel) {
+inline Window cell_window(const RoiCells& cells, size_t element_size, int64_t roi,
+                          int64_t channel) {
   return shifted({cells.data, cells.channel, cells.row, cells.column}, element_size,
                  roi * cells.roi + channel * cells.channel);
 }
