@@ -26,9 +26,8 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "json": ("native/json.cpp",),
     "scenes": READER_SOURCES,
     "questions": ("native/json.cpp", "native/question_reader.cpp"),
-    "masks": (),
-    "coco_eval": (),
     "masks": ("masks/masks_kernel.cpp",),
+    "coco_eval": (),
     "compile": ("execute/execute_kernel.cpp",),
     "execute": ("execute/execute_kernel.cpp",),
 }
