@@ -17,7 +17,9 @@ function(pyvqa_isa_sources target)
     add_library(${target}_${isa} OBJECT ${ARGN})
     target_compile_definitions(${target}_${isa} PRIVATE PV_ISA=${isa} PV_ISA_${isa}=1)
     # Decisions must not depend on the instruction set: no contraction into fused multiply-adds.
-    target_compile_options(${target}_${isa} PRIVATE ${PYVQA_ISA_FLAGS_${isa}} -ffp-contract=off)
+    # Kernels throw nothing; without exceptions there is no weak symbol for their handling.
+    target_compile_options(${target}_${isa} PRIVATE
+      ${PYVQA_ISA_FLAGS_${isa}} -ffp-contract=off -fno-exceptions)
     target_include_directories(${target}_${isa} PRIVATE ${CMAKE_SOURCE_DIR}/csrc)
     target_link_libraries(${target}_${isa} PRIVATE pyvqa_warnings)
     target_link_libraries(${target} PRIVATE ${target}_${isa})

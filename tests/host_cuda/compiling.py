@@ -61,7 +61,13 @@ def kernel_units(source: str, isas: Iterable[str] = ("base",)) -> list[Unit]:
     return [
         Unit(
             CSRC / source,
-            (*ISA_FLAGS[isa], "-ffp-contract=off", f"-DPV_ISA={isa}", f"-DPV_ISA_{isa}=1"),
+            (
+                *ISA_FLAGS[isa],
+                "-ffp-contract=off",
+                "-fno-exceptions",
+                f"-DPV_ISA={isa}",
+                f"-DPV_ISA_{isa}=1",
+            ),
         )
         for isa in isas
     ]
