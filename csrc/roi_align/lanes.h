@@ -26,7 +26,7 @@ PV_HD __m512 load_lanes(const BFloat16* from, __mmask16 lanes) {
                                          16);
 }
 PV_HD __m512 load_lanes(const Half* from, __mmask16 lanes) {
-  return _mm512_maskz_cvtph_ps(kAllLanes, _mm256_maskz_loadu_epi16(lanes, from));
+  return widened(_mm256_maskz_loadu_epi16(lanes, from));
 }
 
 PV_HD void store_lanes(float* to, __mmask16 lanes, __m512 values) {
@@ -42,8 +42,7 @@ PV_HD void store_lanes(BFloat16* to, __mmask16 lanes, __m512 values) {
   _mm256_mask_storeu_epi16(to, lanes, _mm512_maskz_cvtepi32_epi16(kAllLanes, high));
 }
 PV_HD void store_lanes(Half* to, __mmask16 lanes, __m512 values) {
-  _mm256_mask_storeu_epi16(to, lanes,
-                           _mm512_maskz_cvtps_ph(kAllLanes, values, _MM_FROUND_TO_NEAREST_INT));
+  _mm256_mask_storeu_epi16(to, lanes, narrowed(values));
 }
 
 // Mixes the 16 places of a group out of a line of up to 32 values. kDepth > 0: one group of that

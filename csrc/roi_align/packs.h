@@ -68,6 +68,32 @@ PV_HD To as_bits(const From& value) {
   return (To)value;
 }
 
+// From and to 16 bits, to the nearest. Instructions by name: gcc thinks that its intrinsics might
+// throw, and an exception table needs a weak symbol.
+#if defined(PV_ISA_avx512)
+PV_HD __m512 widened(__m256i halves) {
+  __m512 values;
+  asm("vcvtph2ps %1, %0" : "=v"(values) : "v"(halves));
+  return values;
+}
+PV_HD __m256i narrowed(__m512 values) {
+  __m256i halves;
+  asm("vcvtps2ph $0, %1, %0" : "=v"(halves) : "v"(values));
+  return halves;
+}
+#elif defined(PV_ISA_avx2)
+PV_HD __m256 widened(__m128i halves) {
+  __m256 values;
+  asm("vcvtph2ps %1, %0" : "=x"(values) : "x"(halves));
+  return values;
+}
+PV_HD __m128i narrowed(__m256 values) {
+  __m128i halves;
+  asm("vcvtps2ph $0, %1, %0" : "=x"(halves) : "x"(values));
+  return halves;
+}
+#endif
+
 template <class T>
 struct Pack;
 
@@ -117,26 +143,22 @@ struct Pack<Half> {
   static constexpr int kParts = 2, kCount = PV_VECTOR_BYTES / 2, kLanes = kCount / 2;
 
 #if defined(PV_ISA_avx512)
-  static constexpr __mmask16 kAll = 0xffff;  // gcc 12 warns of the forms without a mask
   PV_HD static void load(const Half* from, Vector* to) {
-    to[0] = (Vector)_mm512_maskz_cvtph_ps(kAll, load_vector<__m256i>(from));
-    to[1] = (Vector)_mm512_maskz_cvtph_ps(kAll, load_vector<__m256i>(from + kLanes));
+    to[0] = (Vector)widened(load_vector<__m256i>(from));
+    to[1] = (Vector)widened(load_vector<__m256i>(from + kLanes));
   }
-  PV_HD static __m512i stored(const Vector* from) {
-    constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT;
-    const __m256i low = _mm512_maskz_cvtps_ph(kAll, (__m512)from[0], kNearest);
-    const __m256i high = _mm512_maskz_cvtps_ph(kAll, (__m512)from[1], kNearest);
-    return _mm512_maskz_inserti64x4(0xff, _mm512_castsi256_si512(low), high, 1);
+  PV_HD static WordVector stored(const Vector* from) {
+    const __m256i halves[2] = {narrowed((__m512)from[0]), narrowed((__m512)from[1])};
+    return load_vector<WordVector>(halves);
   }
 #elif defined(PV_ISA_avx2)
   PV_HD static void load(const Half* from, Vector* to) {
-    to[0] = (Vector)_mm256_cvtph_ps(load_vector<__m128i>(from));
-    to[1] = (Vector)_mm256_cvtph_ps(load_vector<__m128i>(from + kLanes));
+    to[0] = (Vector)widened(load_vector<__m128i>(from));
+    to[1] = (Vector)widened(load_vector<__m128i>(from + kLanes));
   }
-  PV_HD static __m256i stored(const Vector* from) {
-    constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT;
-    return _mm256_set_m128i(_mm256_cvtps_ph((__m256)from[1], kNearest),
-                            _mm256_cvtps_ph((__m256)from[0], kNearest));
+  PV_HD static WordVector stored(const Vector* from) {
+    const __m128i halves[2] = {narrowed((__m256)from[0]), narrowed((__m256)from[1])};
+    return load_vector<WordVector>(halves);
   }
 #else
   PV_HD static void load(const Half* from, Vector* to) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -424,6 +425,46 @@ def test_any_number_of_threads_gives_the_same_bits(layout: str) -> None:
     finally:
         torch.set_num_threads(before)
     assert len(seen) == 2
+
+
+_PEAK = """
+import itertools
+import pathlib
+import torch
+import pyvqa.ops
+
+def megabytes(field):
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(status.split(field + ":")[1].split()[0]) / 1024
+
+def measure(run):
+    before = megabytes("VmRSS")
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    out = run()
+    return (megabytes("VmHWM") - before) / (out.numel() * out.element_size() / 2**20)
+
+torch.set_num_threads(1)
+corners = torch.rand(400, 2) * 500
+rois = torch.cat([torch.zeros(400, 1), corners, corners + 400], dim=1)
+for dtype, last in itertools.product((torch.float32, torch.bfloat16), (False, True)):
+    layout = torch.channels_last if last else torch.contiguous_format
+    maps = torch.ones(1, 256, 200, 300, dtype=dtype).contiguous(memory_format=layout)
+    pooled = torch.ones(400, 256, 14, 14, dtype=dtype).contiguous(memory_format=layout)
+    pool, gradient = torch.ops.pyvqa.roi_align, torch.ops.pyvqa.roi_align_backward
+    pool([maps], rois[:1], None, [0.25], 1, 1, 2, True)
+    print(measure(lambda: pool([maps], rois, None, [0.25], 14, 14, 2, True)))
+    sizes = [1, 256, 200, 300]
+    print(measure(lambda: gradient(pooled, rois, None, [0.25], sizes, 2, True, last)[0]))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_is_that_of_the_result() -> None:
+    """Nothing beyond the inputs but the result and a tenth of it, in both directions."""
+    shares = [float(line) for line in run_python(_PEAK).split()]
+    assert len(shares) == 8
+    # Memory that was in use before and is used again does not count.
+    assert 0.9 < max(shares) <= 1.1, shares
 
 
 _VALUES = """
