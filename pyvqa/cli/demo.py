@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -64,7 +63,7 @@ class _Run:
 
 def main(args: Namespace) -> int:
     """Make scenes and questions, answer, print and write the page."""
-    from pyvqa.cli.common import per_second, percent, print_table
+    from pyvqa.cli.common import per_second, percent, print_table, torch_threads
     from pyvqa.errors import ConfigError
     from pyvqa.evidence import write_answers
     from pyvqa.files import write_text
@@ -72,7 +71,8 @@ def main(args: Namespace) -> int:
 
     if args.scenes < 1 or args.questions < 1:
         raise ConfigError("--scenes and --questions must be at least 1")
-    with _one_thread():
+    # For a network this small several threads gain nothing, and lose much on a busy machine.
+    with torch_threads(1):
         run = _run(args.model, args.scenes, args.questions, args.seed)
     total = len(run.answers)
     print(f"{len(run.scenes):,} scenes, {total:,} questions, answered with {args.model}\n")
@@ -91,21 +91,6 @@ def main(args: Namespace) -> int:
     write_text(args.out / "index.html", trace_page(shown, _summary(run, rates, len(shown))))
     print(f"\npage: {args.out / 'index.html'}")
     return 0
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep torch to one thread: for a network this small several gain nothing, and lose much on a
-    machine that is busy otherwise.
-    """
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _run(model_name: str, scene_count: int, question_count: int, seed: int) -> _Run:
