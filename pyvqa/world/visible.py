@@ -41,36 +41,59 @@ def sample_visible_scenes(
     Raises ConfigError for settings out of range, among them sizes that leave objects no room.
     """
     settings = settings or SceneSettings()
-    check_scene_settings(seed, settings)
-    size = settings.height, settings.width
-    check_size(settings.width, settings.height)
-    index = np.arange(first, first + count, dtype=np.uint64)
-    attempts = np.zeros(count, dtype=np.uint32)
+    index, size = _checked(seed, first, count, settings)
     ids = np.empty((count, *size), dtype=np.int16)
-    waiting = np.arange(count)
-    while len(waiting):
-        hidden = [
-            rows[_show(place(seed, index[rows], attempts[rows], settings), size, ids, rows)]
-            for rows in np.array_split(waiting, -(-len(waiting) // _AT_ONCE))
-        ]
-        waiting = np.concatenate(hidden)
-        attempts[waiting] += 1
-        if len(waiting) and attempts.max() == _MOST_ATTEMPTS:
-            raise ConfigError(
-                f"image {first + int(attempts.argmax())}: no scene of {_MOST_ATTEMPTS} shows all "
-                f"its objects at {settings.width}x{settings.height}; choose another size, or fewer "
-                "objects"
-            )
+    attempts = _find(seed, index, settings, ids)
     scenes = sample_scenes(seed, first, count, settings, attempts=attempts)
     return scenes, attempts, Masks.of(ids, scenes.counts)
 
 
-def _show(
-    scenes: WorldScenes, size: tuple[int, int], ids: NDArray[np.int16], rows: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Fill in the id images of these rows; say which scenes hide an object."""
-    found = stage(scenes).ids(size).numpy()
-    ids[rows] = found
-    scene = np.repeat(np.arange(len(rows)), scenes.counts)
-    small = visible_areas(found, scenes.counts) < least_area(size)
-    return np.bincount(scene[small], minlength=len(rows)) > 0
+def visible_attempts(
+    seed: int, first: int, count: int, settings: SceneSettings | None = None
+) -> NDArray[np.uint32]:
+    """Return the attempts [count] of `sample_visible_scenes`, without keeping any mask."""
+    settings = settings or SceneSettings()
+    index, _ = _checked(seed, first, count, settings)
+    parts = np.array_split(index, max(1, -(-count // _AT_ONCE)))
+    return np.concatenate([_find(seed, part, settings, None) for part in parts])
+
+
+def _checked(
+    seed: int, first: int, count: int, settings: SceneSettings
+) -> tuple[NDArray[np.uint64], tuple[int, int]]:
+    check_scene_settings(seed, settings)
+    check_size(settings.width, settings.height)
+    index = np.arange(first, first + count, dtype=np.uint64)
+    return index, (settings.height, settings.width)
+
+
+def _find(
+    seed: int, index: NDArray[np.uint64], settings: SceneSettings, ids: NDArray[np.int16] | None
+) -> NDArray[np.uint32]:
+    """Find the first attempt of every image that hides no object; fill in its id image."""
+    attempts = np.zeros(len(index), dtype=np.uint32)
+    waiting = np.arange(len(index))
+    while len(waiting):
+        hidden = []
+        for rows in np.array_split(waiting, -(-len(waiting) // _AT_ONCE)):
+            scenes = place(seed, index[rows], attempts[rows], settings)
+            found = stage(scenes).ids((settings.height, settings.width)).numpy()
+            if ids is not None:
+                ids[rows] = found
+            hidden.append(rows[_hides(found, scenes)])
+        waiting = np.concatenate(hidden)
+        attempts[waiting] += 1
+        if len(waiting) and attempts.max() == _MOST_ATTEMPTS:
+            raise ConfigError(
+                f"image {index[attempts.argmax()]}: no scene of {_MOST_ATTEMPTS} shows all its "
+                f"objects at {settings.width}x{settings.height}; choose another size, or fewer "
+                "objects"
+            )
+    return attempts
+
+
+def _hides(ids: NDArray[np.int16], scenes: WorldScenes) -> NDArray[np.bool_]:
+    """Say which scenes show too little of an object."""
+    small = visible_areas(ids, scenes.counts) < least_area((ids.shape[1], ids.shape[2]))
+    scene = np.repeat(np.arange(len(scenes)), scenes.counts)
+    return np.bincount(scene[small], minlength=len(scenes)) > 0
