@@ -37,6 +37,16 @@ STABLE_TORCH_LIBRARY(pyvqa, m) {
   // ---- roi_align
   // ---- masks
   // ---- paste
+  // ---- render
+  // Objects [O, 5] (x, y, z, radius, rotation), kinds [O, 2], offsets [B + 1], cameras [B, 3]:
+  // the number of the object at each pixel's centre, int16 [B, height, width], -1 = none.
+  m.def(
+      "render_ids(Tensor geometry, Tensor kinds, Tensor offsets, Tensor cameras, int height, int "
+      "width) -> Tensor");
+  // The box of each whole object, int64 [O, 4] x, y, width, height.
+  m.def(
+      "render_boxes(Tensor geometry, Tensor kinds, Tensor offsets, Tensor cameras, int height, int "
+      "width) -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(pyvqa, CompositeExplicitAutograd, m) {

@@ -13,6 +13,12 @@ from pyvqa.ops.execute import (
     reward,
     verify,
 )
+from pyvqa.ops.render import (
+    RenderObjects,
+    object_ids,
+    object_ids_reference,
+    projected_boxes,
+)
 
 __all__ = [
     "AnswerTable",
@@ -20,12 +26,16 @@ __all__ = [
     "Kind",
     "PackedScenes",
     "Reason",
+    "RenderObjects",
     "Trace",
     "cuda_missing",
     "execute",
     "execute_trace",
     "has_cuda",
     "isa",
+    "object_ids",
+    "object_ids_reference",
+    "projected_boxes",
     "reward",
     "verify",
 ]
