@@ -106,7 +106,9 @@ def fit_camera(
 
     def residual(at: Array) -> Array:
         found = _project(points, at[:, None], width, height)
-        return np.asarray(((found - pixels) * scale).reshape(len(at), -1))
+        return np.asarray(
+            ((found - pixels) * scale).reshape(len(at), scale.size // max(1, len(scale)))
+        )
 
     with np.errstate(all="ignore"):  # scenes that fit no camera end in NaN, which the caller sees
         for _ in range(_ROUNDS):

@@ -239,9 +239,20 @@ def _check(settings: DatasetSettings) -> None:
     if LAYOUTS[settings.format].needs_pictures and settings.pictures is None:
         raise ConfigError(f"{settings.format} is pictures with masks; it cannot do without images")
     check_scene_settings(settings.seed, settings.scene)
-    check_size(settings.scene.width, settings.scene.height)
+    width, height = settings.scene.width, settings.scene.height
+    check_size(width, height)
+    if settings.pictures and LAYOUTS[settings.format].has_ref_masks:
+        _check_ratio(settings.format, width, height)
     if settings.pictures and not settings.pictures.samples >= 1:
         raise ConfigError(f"{settings.pictures.samples} samples: at least one is needed")
+
+
+def _check_ratio(form: str, width: int, height: int) -> None:
+    """Run lengths do not tell how wide a mask is: readers know the two ratios of the originals."""
+    if 2 * width != 3 * height and 3 * width != 4 * height:
+        raise ConfigError(
+            f"pictures of {width}x{height}: those of {form} must have sides of 3:2 or 4:3"
+        )
 
 
 def _tell(progress: Progress, spans: list[Span]) -> None:

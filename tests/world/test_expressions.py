@@ -141,7 +141,8 @@ def test_false_premises_refer_to_nothing_and_change_nothing_else() -> None:
     assert len(wrong_answers(mixed, scenes)) == 0
     assert [t for t, e in zip(mixed.text, empty, strict=True) if not e] == plain.text
     assert int(empty.sum()) > 2.9 * 300
-    assert len(set(mixed.family[empty].tolist())) == 26
+    # the one that unites two different sets cannot unite two empty ones
+    assert len(set(mixed.family[empty].tolist())) == 25
     records = expression_records(mixed, "val", [(i, f"{i}.png") for i in range(300)])
     uses: Counter[str] = Counter()
     for record, is_empty in zip(records, empty, strict=True):
