@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -152,10 +153,15 @@ def fit_views(scenes: SceneFile, width: int, height: int) -> Views:
 def stage_file(scenes: SceneFile, views: Views) -> Staging:
     """Put the scenes of a file on stage.
 
-    Raises DataError where an object reaches behind its camera.
+    Raises DataError for a camera that knows no upright picture, and where an object reaches behind
+    its camera.
     """
+    with np.errstate(all="ignore"):
+        upright = np.isfinite(np.stack(camera.camera_axes(views.cameras))).all((0, 2))
+    if not upright.all():
+        where = scenes.place(int(np.argmin(upright)))
+        raise DataError(f"{where}: the camera stands in the origin or right above or below it")
     scene = np.repeat(np.arange(len(scenes)), scenes.counts)
-    # A camera right above or in the origin has no upright picture; its depths are no numbers.
     with np.errstate(all="ignore"):
         depth = camera.project(scenes.coordinates, views.cameras[scene])[:, 2]
     reach = np.array([_REACH * RADIUS[_native.KNOWN_STRINGS[c]] for c in scenes.codes[:, 3]])
@@ -232,11 +238,16 @@ def _lamps(lamps: Any, where: str) -> list[list[float]]:
 
 
 def _numbers(value: Any, count: int, where: str) -> list[float]:
-    fits = isinstance(value, list) and len(value) == count
-    if not fits or not all(isinstance(v, int | float) and math.isfinite(v) for v in value):
+    if not isinstance(value, list) or len(value) != count or not all(map(_is_number, value)):
         wanted = "a finite number" if count == 1 else f"{count} finite numbers"
         raise DataError(f"{where} must be {wanted}")
     return [float(v) for v in value]
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max and not math.isnan(value)
 
 
 def _vectors(rows: list[list[float]]) -> Array:

@@ -7,6 +7,7 @@ makes only what is missing.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,6 +15,13 @@ from typing import Any
 
 from pyvqa.errors import ConfigError
 from pyvqa.files import atomic_folder, explain_write, read_json, write_json
+
+
+def remove_half_written(paths: Iterable[Path]) -> None:
+    """Remove what a killed process left of files that are written whole or not at all."""
+    for path in paths:
+        for half_written in path.parent.glob(f"{path.name}.tmp-*"):
+            half_written.unlink()
 
 
 class Pieces:
@@ -41,6 +49,10 @@ class Pieces:
                 f"{self.folder.parent}: holds what was made with other settings ({differing}); "
                 f"choose another --out, or remove {self.folder.name} and the files to start anew"
             )
+
+    def end(self) -> None:
+        """Remove the pieces: the result is published."""
+        shutil.rmtree(self.folder)
 
     def path(self, kind: str, number: int) -> Path:
         """Return the folder of a piece."""

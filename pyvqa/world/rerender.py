@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +18,7 @@ from pyvqa.world.assemble import each
 from pyvqa.world.blocks import Span, add_coco_masks, write_lines
 from pyvqa.world.from_files import LAMP_NAMES, SceneFile, Views, stage_file
 from pyvqa.world.masks import Masks
-from pyvqa.world.pieces import Pieces
+from pyvqa.world.pieces import Pieces, remove_half_written
 from pyvqa.world.png import encode_png, opaque
 from pyvqa.world.staging import Quality
 
@@ -97,6 +96,7 @@ class Rerendering:
 
     def _publish(self, runs: list[Span]) -> None:
         lines = [line for run in runs for line in self._lines(run)]
+        remove_half_written([self.scenes_path, self.info_path])
         head = json.dumps({"info": self.scenes.info}, separators=(",", ":"))[:-1]
         for run in runs:
             names = self.scenes.names[run.first : run.first + run.count]
@@ -104,7 +104,7 @@ class Rerendering:
         with atomic_write(self.scenes_path) as temporary:
             temporary.write_text(f'{head},"scenes":[' + ",\n".join(lines) + "]}\n", "utf-8")
         write_json(self.info_path, {"info": self._info(), "images": list(self._images())})
-        shutil.rmtree(self.work)
+        self._pieces.end()
 
     def _lines(self, run: Span) -> list[str]:
         text = (self._pieces.path("pictures", run.first) / "scenes").read_text("utf-8")

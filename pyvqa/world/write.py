@@ -7,7 +7,6 @@ give equal bytes, however often the work was interrupted and however many worker
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ from pyvqa.world.assemble import assemble, each
 from pyvqa.world.balance import Balance
 from pyvqa.world.blocks import Maker, Span
 from pyvqa.world.layouts import LAYOUTS, FileLayout
-from pyvqa.world.pieces import Pieces
+from pyvqa.world.pieces import Pieces, remove_half_written
 from pyvqa.world.questions import BLOCK, GeneratorSettings, QuestionGenerator
 from pyvqa.world.scenes import SceneSettings, check_scene_settings
 from pyvqa.world.staging import Quality
@@ -137,9 +136,7 @@ class Dataset:
 
     def publish(self) -> None:
         """Put the official files and the report together; all pieces must be there."""
-        for path in self.paths:
-            for half_written in path.parent.glob(f"{path.name}.tmp-*"):  # by a killed process
-                half_written.unlink()
+        remove_half_written(self.paths)
         if self.settings.pictures:
             self._publish_pictures()
         folders = [self._pieces.path("block", block) for block in range(self.blocks)]
@@ -152,7 +149,7 @@ class Dataset:
                 balance.counts += np.array(read_json(folder / "balance.json", expect=list))
             report["balance"] = balance.report()
         write_json(self.report_path, report)
-        shutil.rmtree(self.work)
+        self._pieces.end()
 
     def report(self) -> dict[str, Any]:
         """Read the report of a finished data set: its settings and its balance."""
