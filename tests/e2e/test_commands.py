@@ -65,12 +65,21 @@ def test_demo(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "30 scenes, 300 questions" in done.stdout
     assert done.stdout.count("\nQ: ") == done.stdout.count("\nA: ") == 3
-    assert sorted(p.name for p in (tmp_path / "here").iterdir()) == ["answers.json", "index.html"]
+    names = sorted(p.name for p in (tmp_path / "here").iterdir())
+    assert names == ["answers.json", "images", "index.html"]
     answers = evidence.read_answers(tmp_path / "here" / "answers.json")
     assert len(answers) == 50
     assert all(answer.steps and answer.canvas for answer in answers)
+    pictures = {answer.canvas.title for answer in answers if answer.canvas}
+    assert {p.name for p in (tmp_path / "here" / "images").iterdir()} == pictures
+    for answer in answers:
+        assert answer.canvas is not None
+        assert answer.canvas.kind == "picture"
+        assert answer.canvas.image is None
+        assert all(region.mask and region.box for region in answer.canvas.regions)
     assert len({answer.category for answer in answers}) == 5
     page = (tmp_path / "here" / "index.html").read_text()
+    assert page.count("data:image/png;base64,") == len(pictures)
     assert answers[0].question.replace("'", "\\u0027") in page or answers[0].question in page
     total = next(line for line in done.stdout.splitlines() if line.startswith("all "))
     assert float(total.split()[-2]) >= 99.0
