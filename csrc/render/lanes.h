@@ -11,6 +11,13 @@
 #include <immintrin.h>
 #endif
 
+// A function that is too large to be copied to everywhere it is called from.
+#if defined(__CUDACC__)
+#define PV_FN __host__ __device__ inline
+#else
+#define PV_FN inline
+#endif
+
 // Before a loop that a device would otherwise unroll at the price of its registers.
 #if defined(__CUDACC__)
 #define PV_ROLLED _Pragma("unroll 1")
@@ -35,6 +42,7 @@ PV_HD float root(float a) {
 PV_HD float select(bool m, float a, float b) { return m ? a : b; }
 PV_HD int32_t select(bool m, int32_t a, int32_t b) { return m ? a : b; }
 PV_HD bool any(bool m) { return m; }
+PV_HD uint32_t bits(bool m) { return m ? 1 : 0; }
 PV_HD float to_float(int32_t a) { return static_cast<float>(a); }
 PV_HD int32_t to_int(float a) { return static_cast<int32_t>(a); }  // of a value known to fit
 PV_HD float as_float(int32_t a) {
@@ -80,18 +88,23 @@ struct Lanes {
   PV_HD Lanes(float x) : v(_mm512_set1_ps(x)) {}
 };
 
-PV_HD Lanes operator+(Lanes a, Lanes b) { return {_mm512_add_ps(a.v, b.v)}; }
-PV_HD Lanes operator-(Lanes a, Lanes b) { return {_mm512_sub_ps(a.v, b.v)}; }
-PV_HD Lanes operator*(Lanes a, Lanes b) { return {_mm512_mul_ps(a.v, b.v)}; }
-PV_HD Lanes operator/(Lanes a, Lanes b) { return {_mm512_div_ps(a.v, b.v)}; }
-PV_HD Lanes root(Lanes a) { return {_mm512_maskz_sqrt_ps(kAll, a.v)}; }
+PV_HD Lanes lanes(__m512 x) {
+  Lanes a;
+  a.v = x;
+  return a;
+}
+PV_HD Lanes operator+(Lanes a, Lanes b) { return lanes(_mm512_add_ps(a.v, b.v)); }
+PV_HD Lanes operator-(Lanes a, Lanes b) { return lanes(_mm512_sub_ps(a.v, b.v)); }
+PV_HD Lanes operator*(Lanes a, Lanes b) { return lanes(_mm512_mul_ps(a.v, b.v)); }
+PV_HD Lanes operator/(Lanes a, Lanes b) { return lanes(_mm512_div_ps(a.v, b.v)); }
+PV_HD Lanes root(Lanes a) { return lanes(_mm512_maskz_sqrt_ps(kAll, a.v)); }
 PV_HD Flags operator<(Lanes a, Lanes b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
 PV_HD Flags operator<=(Lanes a, Lanes b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LE_OQ)}; }
 PV_HD Flags operator==(Ints a, Ints b) { return {_mm512_cmpeq_epi32_mask(a.v, b.v)}; }
 PV_HD Flags operator&(Flags a, Flags b) { return {static_cast<__mmask16>(a.v & b.v)}; }
 PV_HD Flags operator|(Flags a, Flags b) { return {static_cast<__mmask16>(a.v | b.v)}; }
 PV_HD Flags operator!(Flags a) { return {static_cast<__mmask16>(~a.v)}; }
-PV_HD Lanes select(Flags m, Lanes a, Lanes b) { return {_mm512_mask_blend_ps(m.v, b.v, a.v)}; }
+PV_HD Lanes select(Flags m, Lanes a, Lanes b) { return lanes(_mm512_mask_blend_ps(m.v, b.v, a.v)); }
 PV_HD Ints select(Flags m, Ints a, Ints b) { return {_mm512_mask_blend_epi32(m.v, b.v, a.v)}; }
 PV_HD bool any(Flags m) { return m.v != 0; }
 PV_HD Flags flags(bool on) { return {static_cast<__mmask16>(on ? 0xffff : 0)}; }
@@ -102,26 +115,30 @@ PV_HD Words words(uint32_t a) { return {_mm512_set1_epi32(static_cast<int32_t>(a
 PV_HD Words operator+(Words a, Words b) { return {_mm512_add_epi32(a.v, b.v)}; }
 PV_HD Words operator*(Words a, Words b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
 PV_HD Words operator^(Words a, Words b) { return {_mm512_xor_si512(a.v, b.v)}; }
+PV_HD Words operator&(Words a, Words b) { return {_mm512_and_si512(a.v, b.v)}; }
+PV_HD Words operator|(Words a, Words b) { return {_mm512_or_si512(a.v, b.v)}; }
+PV_HD Words as_words(Lanes a) { return {_mm512_castps_si512(a.v)}; }
+PV_HD uint32_t bits(Flags m) { return m.v; }
 PV_HD Words operator>>(Words a, int by) {
   return {_mm512_maskz_srli_epi32(kAll, a.v, static_cast<unsigned>(by))};
 }
-PV_HD Lanes to_float(Ints a) { return {_mm512_maskz_cvtepi32_ps(kAll, a.v)}; }
+PV_HD Lanes to_float(Ints a) { return lanes(_mm512_maskz_cvtepi32_ps(kAll, a.v)); }
 PV_HD Ints to_int(Lanes a) { return {_mm512_maskz_cvttps_epi32(kAll, a.v)}; }
-PV_HD Lanes as_float(Ints a) { return {_mm512_castsi512_ps(a.v)}; }
+PV_HD Lanes as_float(Ints a) { return lanes(_mm512_castsi512_ps(a.v)); }
 PV_HD Ints as_int(Words a) { return {a.v}; }
 PV_HD Words as_words(Ints a) { return {a.v}; }
-PV_HD Lanes load(const float* from) { return {_mm512_loadu_ps(from)}; }
+PV_HD Lanes load(const float* from) { return lanes(_mm512_loadu_ps(from)); }
 PV_HD Ints load(const int32_t* from) { return {_mm512_loadu_si512(from)}; }
 PV_HD Words load(const uint32_t* from) { return {_mm512_loadu_si512(from)}; }
 PV_HD void store(Lanes a, float* to) { _mm512_storeu_ps(to, a.v); }
 PV_HD void store(Ints a, int32_t* to) { _mm512_storeu_si512(to, a.v); }
 PV_HD Lanes lookup(const float* table, Ints at) {
-  return {_mm512_mask_i32gather_ps(_mm512_setzero_ps(), kAll, at.v, table, 4)};
+  return lanes(_mm512_mask_i32gather_ps(_mm512_setzero_ps(), kAll, at.v, table, 4));
 }
-PV_HD Lanes smaller(Lanes a, Lanes b) { return {_mm512_maskz_min_ps(kAll, a.v, b.v)}; }
-PV_HD Lanes larger(Lanes a, Lanes b) { return {_mm512_maskz_max_ps(kAll, a.v, b.v)}; }
+PV_HD Lanes smaller(Lanes a, Lanes b) { return lanes(_mm512_maskz_min_ps(kAll, a.v, b.v)); }
+PV_HD Lanes larger(Lanes a, Lanes b) { return lanes(_mm512_maskz_max_ps(kAll, a.v, b.v)); }
 PV_HD Lanes magnitude(Lanes a) {
-  return {_mm512_and_ps(a.v, _mm512_castsi512_ps(_mm512_set1_epi32(0x7fffffff)))};
+  return lanes(_mm512_and_ps(a.v, _mm512_castsi512_ps(_mm512_set1_epi32(0x7fffffff))));
 }
 
 #else
@@ -176,6 +193,14 @@ PV_HD Words words(uint32_t a) { return {WordVector{} + a}; }
 PV_HD Words operator+(Words a, Words b) { return {a.v + b.v}; }
 PV_HD Words operator*(Words a, Words b) { return {a.v * b.v}; }
 PV_HD Words operator^(Words a, Words b) { return {a.v ^ b.v}; }
+PV_HD Words operator&(Words a, Words b) { return {a.v & b.v}; }
+PV_HD Words operator|(Words a, Words b) { return {a.v | b.v}; }
+PV_HD Words as_words(Lanes a) { return {reinterpret_cast<WordVector>(a.v)}; }
+PV_HD uint32_t bits(Flags m) {
+  uint32_t seen = 0;
+  for (int k = 0; k < kLanes; ++k) seen |= (static_cast<uint32_t>(m.v[k]) & 1u) << k;
+  return seen;
+}
 PV_HD Words operator>>(Words a, int by) { return {a.v >> by}; }
 PV_HD Lanes to_float(Ints a) { return __builtin_convertvector(a.v, FloatVector); }
 PV_HD Ints to_int(Lanes a) { return {__builtin_convertvector(a.v, IntVector)}; }
@@ -243,6 +268,13 @@ struct Splat<Lanes> {
   PV_HD static Flags mask(bool a) { return flags(a); }
 };
 #endif
+PV_HD uint32_t as_words(float a) {
+  union {
+    float f;
+    uint32_t u;
+  } both{a};
+  return both.u;
+}
 PV_HD uint32_t as_words(int32_t a) { return static_cast<uint32_t>(a); }
 PV_HD int32_t as_int(uint32_t a) { return static_cast<int32_t>(a); }
 

@@ -71,10 +71,63 @@ struct WorldTensors {
             nullptr,
             offsets.const_data_ptr<int64_t>(),
             cameras.const_data_ptr<double>(),
+            nullptr,
             geometry.size(0),
             cameras.size(0),
             static_cast<int32_t>(height),
             static_cast<int32_t>(width)};
+  }
+};
+
+constexpr int64_t kMostSamples = 4096;
+
+// What a drawing takes beside its world, checked, and what comes out.
+struct DrawingTensors {
+  Tensor colors, lamps, seeds;
+  Tensor picture, ids, depth, normals;
+
+  DrawingTensors(const WorldTensors& world, const Tensor& color_rows, const Tensor& positions,
+                 const Tensor& numbers, int64_t samples, double grain) {
+    const int64_t pictures = world.cameras.size(0);
+    check_rows(color_rows, world.geometry, ScalarType::Float, 3, "colors");
+    STD_TORCH_CHECK(color_rows.size(0) == world.geometry.size(0), "render: geometry is of ",
+                    world.geometry.size(0), " objects, but colors of ", color_rows.size(0));
+    check_rows(positions, world.geometry, ScalarType::Double, 9, "lamps");
+    STD_TORCH_CHECK(positions.size(0) == pictures, "render: ", pictures, " cameras, but lamps for ",
+                    positions.size(0));
+    STD_TORCH_CHECK(numbers.dim() == 1 && numbers.scalar_type() == ScalarType::Long &&
+                        numbers.size(0) == pictures,
+                    "render: seeds must be a vector of Long, one per camera (", pictures, ")");
+    STD_TORCH_CHECK(numbers.is_cuda() == world.geometry.is_cuda() &&
+                        numbers.get_device_index() == world.geometry.get_device_index(),
+                    "render: seeds must be on the device of geometry");
+    STD_TORCH_CHECK(samples >= 1 && samples <= kMostSamples, "render: samples must be 1 to ",
+                    kMostSamples, ", got ", samples);
+    STD_TORCH_CHECK(grain >= 0 && grain <= 255, "render: grain must be 0 to 255 grey levels, got ",
+                    grain);
+    colors = dense(color_rows);
+    lamps = dense(positions);
+    seeds = dense(numbers);
+    const Tensor& like = world.geometry;
+    const int64_t h = world.height, w = world.width;
+    picture = torch::stable::new_empty(like, {pictures, h, w, 3}, ScalarType::Byte);
+    ids = torch::stable::new_empty(like, {pictures, h, w}, ScalarType::Short);
+    depth = torch::stable::new_empty(like, {pictures, h, w}, ScalarType::Float);
+    normals = torch::stable::new_empty(like, {pictures, h, w, 3}, ScalarType::Float);
+  }
+
+  World world(const WorldTensors& tensors) const {
+    World w = tensors.world();
+    w.colors = colors.const_data_ptr<float>();
+    w.lamps = lamps.const_data_ptr<double>();
+    return w;
+  }
+
+  Drawing drawing(float* maps, int64_t first, int64_t samples, double grain) const {
+    return {seeds.const_data_ptr<int64_t>(),   maps, first,
+            ids.mutable_data_ptr<int16_t>(),   depth.mutable_data_ptr<float>(),
+            normals.mutable_data_ptr<float>(), picture.mutable_data_ptr<uint8_t>(),
+            static_cast<int32_t>(samples),     static_cast<float>(grain)};
   }
 };
 

@@ -14,19 +14,24 @@ from pyvqa.ops.execute import (
     verify,
 )
 from pyvqa.ops.render import (
+    TRAINING_QUALITY,
+    Rendering,
     RenderObjects,
     object_ids,
     object_ids_reference,
     projected_boxes,
+    render,
 )
 
 __all__ = [
+    "TRAINING_QUALITY",
     "AnswerTable",
     "Execution",
     "Kind",
     "PackedScenes",
     "Reason",
     "RenderObjects",
+    "Rendering",
     "Trace",
     "cuda_missing",
     "execute",
@@ -36,6 +41,7 @@ __all__ = [
     "object_ids",
     "object_ids_reference",
     "projected_boxes",
+    "render",
     "reward",
     "verify",
 ]
