@@ -186,15 +186,15 @@ def _write_page(dataset: Dataset) -> Path:
 
     settings = dataset.settings
     pictures = [_sheet_picture(one) for one in excerpt(dataset, _SHOWN)]
-    sentences = "expressions" if settings.format == "clevr-ref" else "questions"
+    expressions = settings.format == "clevr-ref"
+    sentences = "expressions" if expressions else "questions"
+    pointed = "an object, its name or an expression" if expressions else "an object or its name"
     text = sheet_page(
         pictures,
         title=f"{settings.format}, split {settings.split}",
         lead=(
             f"The first {len(pictures)} of {settings.scenes:,} pictures, seed {settings.seed}. "
-            "Point at an object, its name"
-            + (" or an expression" if sentences == "expressions" else "")
-            + " to see the mask; a click keeps it."
+            f"Point at {pointed} to see the mask; a click keeps it."
         ),
         figures=(
             ("pictures", f"{len(pictures):,}"),

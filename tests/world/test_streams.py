@@ -17,6 +17,7 @@ from pyvqa.world import (
     SceneSettings,
     read_templates,
     stream,
+    visible,
 )
 from pyvqa.world.masks import least_area
 
@@ -98,7 +99,8 @@ def test_bad_arguments_are_explained_at_once(arguments: dict[str, Any], message:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_errors_on_the_way_stay_one_line(workers: int) -> None:
+def test_errors_on_the_way_stay_one_line(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visible, "_MOST_ATTEMPTS", 20)
     crowded = SceneSettings(least=10)
     with pytest.raises(ConfigError, match="no scene of"):
         take(1, quality=Quality(800, 16), scenes=crowded, workers=workers)

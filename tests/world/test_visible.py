@@ -8,6 +8,7 @@ import torch
 
 from pyvqa import _native
 from pyvqa.errors import ConfigError
+from pyvqa.world import visible
 from pyvqa.world.masks import least_area
 from pyvqa.world.scenes import SceneSettings, sample_scenes
 from pyvqa.world.staging import RGB, Quality, stage
@@ -85,7 +86,10 @@ def test_lamps_and_grain_are_drawn_for_every_image() -> None:
         (SceneSettings(most=11), "objects per scene"),
     ],
 )
-def test_impossible_settings_are_explained(settings: SceneSettings, message: str) -> None:
+def test_impossible_settings_are_explained(
+    settings: SceneSettings, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visible, "_MOST_ATTEMPTS", 20)
     with pytest.raises(ConfigError, match=message):
         sample_visible_scenes(0, 0, 1, settings)
 
