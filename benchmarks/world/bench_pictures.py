@@ -6,8 +6,10 @@ Checked before timing: masks fit the pictures, and every question has its answer
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +31,22 @@ def one_thread() -> Any:
     torch.set_num_threads(before)
 
 
+def per_second(call: Callable[[], object], count: int, repeat: int = 3) -> float:
+    """Return the most of `count` things a second of this thread's processor time."""
+    best = float("inf")
+    for _ in range(repeat):
+        begin = time.thread_time()
+        call()
+        best = min(best, time.thread_time() - begin)
+    return count / best
+
+
 def test_scenes_with_visibility(benchmark: Any) -> None:
-    count = 250
-    numbers = iter(range(1000))
-    benchmark.pedantic(lambda: sample_visible_scenes(next(numbers), 0, count), rounds=3)
-    rate = count / benchmark.stats["min"]
+    numbers = itertools.count()
+    rate = per_second(lambda: sample_visible_scenes(next(numbers), 0, 250), 250)
     print(f"\nscenes with visibility, masks kept: {rate:,.0f} a second")
     assert rate >= 100
+    benchmark.pedantic(lambda: sample_visible_scenes(next(numbers), 0, 250), rounds=1)
 
 
 def test_pictures(benchmark: Any) -> None:
@@ -43,18 +54,22 @@ def test_pictures(benchmark: Any) -> None:
     staged = stage(scenes)
     quality = Quality(WIDTH, HEIGHT)
     assert (staged.render(quality).ids.numpy() == masks.ids).all()
-    benchmark.pedantic(lambda: staged.render(quality), rounds=3)
-    rate = len(scenes) / benchmark.stats["min"]
+    rate = per_second(lambda: staged.render(quality), len(scenes))
     print(f"\npictures at training quality with all maps: {rate:.1f} a second")
     assert rate >= 12
+    benchmark.pedantic(lambda: staged.render(quality), rounds=1)
 
 
 def test_a_data_set_of_a_thousand_pictures(tmp_path: Path) -> None:
     settings = DatasetSettings("clevr", "val", 1000, pictures=Quality(WIDTH, HEIGHT))
     dataset = Dataset(tmp_path, settings, read_templates(None, "clevr"))
     workers = min(2, len(os.sched_getaffinity(0)))
-    begin = time.perf_counter()
+    begin, work = time.perf_counter(), time.process_time()
     dataset.make(workers)
-    seconds = time.perf_counter() - begin
+    seconds, work = time.perf_counter() - begin, time.process_time() - work
     assert len(list(dataset.pictures_path.iterdir())) == 1000
-    print(f"\n1,000 pictures with 10,000 questions, {workers} cores: {seconds:.0f} s")
+    print(
+        f"\n1,000 pictures with 10,000 questions: {seconds:.0f} s on {workers} cores that may be "
+        f"busy otherwise, {work:.0f} s of processor time"
+    )
+    assert work / workers < 90
