@@ -83,6 +83,21 @@ PV_HD Effort effort_of(int rays, int samples) {
   return {4, 4, 2};
 }
 
+// What one ray through a pixel sees.
+PV_FN Vec3<float> ray_color(const Stage& stage, uint64_t seed, int32_t x, int32_t y, int ray,
+                            int rays, int samples) {
+  const Place place = ray_place(seed, stage.view->width, x, y, ray, rays);
+  float depth;
+  const Vec3<float> d = direction(*stage.view, place.x, place.y, depth);
+  Sight<float> sight = nothing_seen<float>();
+  for (int k = 0; k < stage.count; ++k) {
+    const Solid& s = stage.solids[k];
+    const bool near = x >= s.left - 1 && x <= s.right && y >= s.top - 1 && y <= s.bottom;
+    if (near && s.right > s.left && s.bottom > s.top) look_at(s, k, d, depth, sight);
+  }
+  return brightness(stage, d, sight, effort_of(rays, samples), Random<float>{place.key});
+}
+
 PV_HD float screen_level(float linear) {
   const float l = clamped(linear, 0.0f, 1.0f);
   const float curve =

@@ -124,10 +124,15 @@ struct DrawingTensors {
   }
 
   Drawing drawing(float* maps, int64_t first, int64_t samples, double grain) const {
-    return {seeds.const_data_ptr<int64_t>(),   maps, first,
-            ids.mutable_data_ptr<int16_t>(),   depth.mutable_data_ptr<float>(),
-            normals.mutable_data_ptr<float>(), picture.mutable_data_ptr<uint8_t>(),
-            static_cast<int32_t>(samples),     static_cast<float>(grain)};
+    return {seeds.const_data_ptr<int64_t>(),
+            maps,
+            first,
+            ids.mutable_data_ptr<int16_t>(),
+            depth.mutable_data_ptr<float>(),
+            normals.mutable_data_ptr<float>(),
+            picture.mutable_data_ptr<uint8_t>(),
+            static_cast<int32_t>(samples),
+            static_cast<float>(grain)};
   }
 };
 

@@ -31,10 +31,10 @@ struct Drawing {
   const int64_t* seeds;  // [B]
   float* maps;           // scratch: those of pictures from `first_map` on
   int64_t first_map;
-  int16_t* ids;          // [B, height, width]
-  float* depth;          // [B, height, width]
-  float* normals;        // [B, height, width, 3]
-  uint8_t* picture;      // [B, height, width, 3]
+  int16_t* ids;      // [B, height, width]
+  float* depth;      // [B, height, width]
+  float* normals;    // [B, height, width, 3]
+  uint8_t* picture;  // [B, height, width, 3]
   int32_t samples;
   float grain;
 };

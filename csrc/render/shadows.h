@@ -116,6 +116,7 @@ template <class F>
 PV_FN void start_rays(Rays<F>& rays, const Random<F>& random, uint32_t purpose, int count) {
   F x, y;
   random.pair(purpose, x, y);
+  PV_ROLLED
   for (int s = 0; s < count; ++s) {
     float a, b;
     spread_point(static_cast<uint32_t>(s), a, b);
@@ -128,6 +129,7 @@ PV_FN void start_rays(Rays<F>& rays, const Random<F>& random, uint32_t purpose, 
 template <int K, class F>
 PV_FN void block_rays(Rays<F>& rays, int count, const Vec3<F>& o, const Target& local,
                       Mask<F> other) {
+  PV_ROLLED
   for (int s = 0; s < count; ++s) {
     const Vec3<F> d = towards(local, o, rays.a[s], rays.b[s]);
     rays.open[s] = select(other & blocks<K>(o, d), F(0.0f), rays.open[s]);
@@ -141,6 +143,7 @@ PV_FN F seen_share(const Stage& stage, const Surface<F>& at, const Ball& ball, i
   const Target target = target_of(*stage.lights, which);
   Rays<F> rays;
   bool started = false;
+  PV_ROLLED
   for (int k = 0; k < stage.count; ++k) {
     const Solid& s = stage.solids[k];
     if (!(s.radius > 0) || !may_shade(s, ball, target)) continue;
@@ -160,6 +163,7 @@ PV_FN F seen_share(const Stage& stage, const Surface<F>& at, const Ball& ball, i
   }
   if (!started) return F(1.0f);
   F open(0.0f), all(0.0f);
+  PV_ROLLED
   for (int s = 0; s < count; ++s) {
     const Vec3<F> d = towards(target, at.p, rays.a[s], rays.b[s]);
     const F above = select(dot(d, at.n) > F(0.0f), F(1.0f), F(0.0f));

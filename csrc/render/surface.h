@@ -26,6 +26,7 @@ struct Stage {
 template <class F>
 struct Surface {
   Vec3<F> p, n, v;  // place, outward normal, direction to where it is seen from
+  Vec3<F> brushed;  // along the grooves of metal, of any length
   Vec3<F> color;
   Int<F> id;  // -1 for the sweep
   Mask<F> there, object, metal;
@@ -42,6 +43,7 @@ template <class F>
 PV_FN Sight<F> nearest_object(const Stage& stage, const Vec3<F>& o, const Vec3<F>& d,
                               const Int<F>& skip) {
   Sight<F> sight = nothing_seen<F>();
+  PV_ROLLED
   for (int k = 0; k < stage.count; ++k) {
     const Solid& s = stage.solids[k];
     if (!(s.radius > 0)) continue;
@@ -56,6 +58,25 @@ PV_FN Sight<F> nearest_object(const Stage& stage, const Vec3<F>& o, const Vec3<F
   return sight;
 }
 
+// Fills in what belongs to the objects that surfaces are of.
+template <class F>
+PV_FN void look_up_objects(const Stage& stage, Surface<F>& at) {
+  at.metal = Splat<F>::mask(false);
+  PV_ROLLED
+  for (int k = 0; k < stage.count; ++k) {
+    const Mask<F> here = at.id == Splat<F>::integer(k);
+    if (!any(here)) continue;
+    const Solid& s = stage.solids[k];
+    at.n = select<F>(here, normal_at(s, to_local(s, at.p)), at.n);
+    at.color = select<F>(here, wide<F>(s.color), at.color);
+    if (s.metal == 0) continue;
+    at.metal = at.metal | here;
+    // Metal is brushed in circles around the object's axis.
+    const Vec3<F> circle{F(s.centre[1]) - at.p.y, at.p.x - F(s.centre[0]), F(0.0f)};
+    at.brushed = select<F>(here, circle, at.brushed);
+  }
+}
+
 // The surface at the end of rays that see `sight`, or the sweep.
 template <class F>
 PV_FN Surface<F> surface_at(const Stage& stage, const Vec3<F>& o, const Vec3<F>& d,
@@ -66,19 +87,12 @@ PV_FN Surface<F> surface_at(const Stage& stage, const Vec3<F>& o, const Vec3<F>&
   at.distance = smaller(sight.distance, behind);
   at.there = at.distance < F(1e29f);
   at.id = select(at.object, sight.id, Splat<F>::integer(-1));
-  at.metal = Splat<F>::mask(false);
+  at.brushed = {F(1.0f), F(0.0f), F(0.0f)};
   at.p = o + d * select(at.there, at.distance, F(1.0f));
   at.v = nowhere<F>() - d;
   at.n = sweep_normal(at.p);
   at.color = {F(kGroundColor), F(kGroundColor), F(kGroundColor)};
-  for (int k = 0; k < stage.count; ++k) {
-    const Mask<F> here = at.id == Splat<F>::integer(k);
-    if (!any(here)) continue;
-    const Solid& s = stage.solids[k];
-    at.n = select<F>(here, normal_at(s, to_local(s, at.p)), at.n);
-    at.color = select<F>(here, wide<F>(s.color), at.color);
-    if (s.metal != 0) at.metal = at.metal | here;
-  }
+  look_up_objects(stage, at);
   return at;
 }
 

@@ -114,5 +114,20 @@ PV_HD Vec3<F> sweep_normal(const Vec3<F>& p) {
   return {F(0.903208f) * sine, F(-0.429204f) * sine, cosine};
 }
 
+// What the sweep receives from its own other parts, as a brightness: read off path-traced pictures,
+// where it depends on little but the place along the profile.
+template <class F>
+PV_HD F sweep_glow(const Vec3<F>& p) {
+  static constexpr float glow[16] = {0.00765f, 0.00902f, 0.01235f, 0.01667f, 0.01902f, 0.02196f,
+                                     0.02216f, 0.01882f, 0.0153f,  0.01255f, 0.0102f,  0.00863f,
+                                     0.00745f, 0.00667f, 0.00588f, 0.0051f};
+  const F place = along_profile(p) + F(kProfileOrigin) + p.z;
+  const F at = clamped((place + F(20.0f)) * F(1.0f / 3.0f), 0.0f, 14.99f);
+  const Int<F> low = to_int(at);
+  const F share = at - to_float(low);
+  const F g0 = lookup(glow, low), g1 = lookup(glow, low + Splat<F>::integer(1));
+  return g0 + share * (g1 - g0);
+}
+
 }  // namespace
 }  // namespace pyvqa
