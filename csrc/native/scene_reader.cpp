@@ -18,7 +18,7 @@ using json::Kind;
 // A CLEVR-Ref+ mask's text does not say how wide the image is. The original's are 480 x 320 and
 // 320 x 240: sides of 3 : 2 and 4 : 3, which no number of pixels has both.
 constexpr int64_t kRatios[2][2] = {{3, 2}, {4, 3}};
-constexpr int64_t kMostPixels = 4096 * 4096;
+constexpr int64_t kMostPixels = 1920 * 1280;  // four times the original's sides
 
 // The width of an image of so many pixels, 0 for one of other sides.
 int64_t mask_width(int64_t pixels) {

@@ -34,6 +34,7 @@ def _silent(scenes: int) -> None:
     """Report nothing."""
 
 
+_MOST_PIXELS = 1920 * 1280  # of a CLEVR-Ref+ mask that readers accept
 FORMAT_VERSION = 2  # of blocks and their content; a change makes old work folders useless
 
 
@@ -246,9 +247,11 @@ def _check(settings: DatasetSettings) -> None:
 
 def _check_ratio(form: str, width: int, height: int) -> None:
     """Run lengths do not tell how wide a mask is: readers know the two ratios of the originals."""
-    if 2 * width != 3 * height and 3 * width != 4 * height:
+    fits = 2 * width == 3 * height or 3 * width == 4 * height
+    if not fits or width * height > _MOST_PIXELS:
         raise ConfigError(
-            f"pictures of {width}x{height}: those of {form} must have sides of 3:2 or 4:3"
+            f"pictures of {width}x{height}: those of {form} must have sides of 3:2 or 4:3, and at "
+            "most as many pixels as 1920x1280"
         )
 
 
