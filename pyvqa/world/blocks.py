@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from pyvqa.world.verify import wrong_answers
 from pyvqa.world.visible import sample_visible_scenes
 
 PICTURES = 25  # in a run
-_RENDERED = 5  # pictures whose maps are in memory at a time
+_PIXELS = 5 * 480 * 320  # whose maps are in memory at a time
 
 Records = list[dict[str, Any]]
 
@@ -70,24 +71,42 @@ class Maker:
 
     def write_block(self, folder: Path, span: Span) -> None:
         """Make the scenes of a block and all that is said about them."""
-        attempts, masks, boxes, occlusion = None, None, None, None
         if self.pictures is None:
             scenes = sample_scenes(self.seed, span.first, span.count, self.scene)
+            write_lines(folder / "scenes", self._scene_records(scenes))
+            occlusion = None
         else:
-            scenes, attempts, masks = sample_visible_scenes(
-                self.seed, span.first, span.count, self.scene
-            )
-            boxes = stage(scenes).whole_boxes(self.pictures.size)
-            occlusion = masks.occlusion(boxes, scenes.pixel[:, 2])
-        records = self._scene_records(scenes, masks, boxes)
-        write_lines(folder / "scenes", records)
+            scenes, occlusion = self._write_visible(folder, span, self.pictures)
         if self.generator is not None:
             self._write_entries(folder, span, scenes, occlusion, self.generator)
-        if attempts is not None and masks is not None:
-            write_lines(folder / "images", _image_records(records, masks.size))
-            write_lines(folder / "annotations", _annotations(records, masks))
-            placed = {"attempts": attempts.tolist(), "areas": masks.areas.tolist()}
-            write_json(folder / "placed.json", placed, indent=None)
+
+    def _write_visible(
+        self, folder: Path, span: Span, pictures: Quality
+    ) -> tuple[WorldScenes, tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+        """Write the scenes with all that their masks are needed for, a few masks at a time."""
+        parts = []
+        with ExitStack() as stack:
+            names = ("scenes", "images", "annotations") if self.layout.others else ("scenes",)
+            files = [stack.enter_context((folder / n).open("w", encoding="utf-8")) for n in names]
+            for run in span.runs():
+                scenes, attempts, masks = sample_visible_scenes(
+                    self.seed, run.first, run.count, self.scene
+                )
+                boxes = stage(scenes).whole_boxes(pictures.size)
+                records = self._scene_records(scenes)
+                if "mask" in self.layout.object_fields:
+                    add_coco_masks(records, masks)
+                if self.layout.has_ref_masks:
+                    add_ref_masks(records, masks, boxes)
+                lines = (records, _image_records(records, masks.size), _annotations(records, masks))
+                for file, some in zip(files, lines, strict=False):  # what is not named, is not made
+                    file.writelines(map(_line, some))
+                parts.append((attempts, masks.areas, *masks.occlusion(boxes, scenes.pixel[:, 2])))
+        attempts, areas, classes, of_scenes = (np.concatenate(p) for p in zip(*parts, strict=True))
+        placed = {"attempts": attempts.tolist(), "areas": areas.tolist()}
+        write_json(folder / "placed.json", placed, indent=None)
+        whole = sample_scenes(self.seed, span.first, span.count, self.scene, attempts=attempts)
+        return whole, (classes, of_scenes)
 
     def write_pictures(self, folder: Path, span: Span, block: Path, block_first: int) -> None:
         """Make a run of pictures of a block that is there."""
@@ -99,9 +118,10 @@ class Maker:
         whole = stage(scenes)
         starts = np.concatenate([[0], np.cumsum(scenes.counts)])
         areas = np.array(placed["areas"], dtype=np.int64)
-        for first in range(span.first, span.first + span.count, _RENDERED):
+        at_once = max(1, _PIXELS // (self.pictures.width * self.pictures.height))
+        for first in range(span.first, span.first + span.count, at_once):
             begin = first - block_first
-            end = min(begin + _RENDERED, span.first + span.count - block_first)
+            end = min(begin + at_once, span.first + span.count - block_first)
             made = whole.part(begin, end).render(self.pictures)
             found = visible_areas(made.ids.numpy(), scenes.counts[begin:end])
             if not np.array_equal(found, areas[starts[begin] : starts[end]]):
@@ -109,19 +129,11 @@ class Maker:
             for k, picture in enumerate(opaque(made.picture.numpy())):
                 (folder / self.picture_name(first + k)).write_bytes(encode_png(picture))
 
-    def _scene_records(
-        self, scenes: WorldScenes, masks: Masks | None, boxes: NDArray[np.int64] | None
-    ) -> Records:
-        extra = self.layout.object_fields
-        records = scenes.records(self.layout.named or self.split, numbered="idx" in extra)
+    def _scene_records(self, scenes: WorldScenes) -> Records:
+        numbered = "idx" in self.layout.object_fields
+        records = scenes.records(self.layout.named or self.split, numbered=numbered)
         for record in records:
             record["split"] = self.split
-        if masks is None or boxes is None:
-            return records
-        if "mask" in extra:
-            add_coco_masks(records, masks)
-        if self.layout.has_ref_masks:
-            _add_ref_masks(records, masks, boxes)
         return records
 
     def _write_entries(
@@ -159,7 +171,7 @@ def add_coco_masks(records: Records, masks: Masks) -> None:
         item["mask"] = {"size": list(masks.size), "counts": counts}
 
 
-def _add_ref_masks(records: Records, masks: Masks, boxes: NDArray[np.int64]) -> None:
+def add_ref_masks(records: Records, masks: Masks, boxes: NDArray[np.int64]) -> None:
     """Give scene records `obj_mask` and `obj_bbox`, as CLEVR-Ref+'s files have them."""
     rows = zip(masks.rows(), boxes.tolist(), strict=True)
     for record in records:
@@ -203,4 +215,8 @@ def _annotations(records: Records, masks: Masks) -> Iterator[dict[str, Any]]:
 def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """Write one record a line."""
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(record, separators=(",", ":")) + "\n" for record in records)
+        file.writelines(map(_line, records))
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record, separators=(",", ":")) + "\n"

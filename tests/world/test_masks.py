@@ -10,7 +10,7 @@ import pytest
 
 from pyvqa import _native
 from pyvqa.programs.scenes import read_scenes
-from pyvqa.world.blocks import _add_ref_masks
+from pyvqa.world.blocks import add_ref_masks
 from pyvqa.world.masks import Masks, least_area, visible_areas
 from pyvqa.world.staging import stage
 from pyvqa.world.visible import sample_visible_scenes
@@ -56,7 +56,7 @@ def test_occlusion_is_what_a_reader_of_the_file_finds(tmp_path: Path) -> None:
     boxes = stage(scenes).whole_boxes(masks.size)
     classes, of_scene = masks.occlusion(boxes, scenes.pixel[:, 2])
     records = scenes.records("val", numbered=True)
-    _add_ref_masks(records, masks, boxes)
+    add_ref_masks(records, masks, boxes)
     path = tmp_path / "scenes.json"
     path.write_text(json.dumps({"scenes": records}))
     read = read_scenes(path, "clevr-ref")
