@@ -71,7 +71,7 @@ PV_HD Vec3<F> from_below(const Stage& stage, const Surface<F>& at) {
 template <class F>
 PV_FN Vec3<F> object_brightness(const Stage& stage, const Surface<F>& at, const Random<F>& random) {
   const Finish<F> finish = finish_of(at, true);
-  const Light<F> light = direct_light(stage, at, finish, Care{1, 0, any(at.metal)}, random);
+  const Light<F> light = direct_light(stage, at, finish, Care{1, 0, false}, random);
   Vec3<F> out = (light.matt + from_below(stage, at)) * F(1.0f / kPi);
   if (any(at.metal)) {
     const Vec3<F> mirrored = at.n * (F(2.0f) * dot(at.n, at.v)) - at.v;

@@ -115,19 +115,21 @@ PV_HD void send_on(const Surface<F>& at, const Finish<F>& finish, const Vec3<F>&
   const F nl = larger(dot(at.n, w), F(0.0f));
   const Mask<F> rubber = at.object & !at.metal;
   F even = finish.matt * nl, shiny(0.0f);
-  if (glossy && any(at.object)) {
+  const Mask<F> lit = nl > F(0.0f);
+  const Mask<F> brushed_lit = at.metal & lit, rubber_lit = rubber & lit;
+  const bool on_rubber = glossy && any(rubber_lit);
+  if (on_rubber || any(brushed_lit)) {
     const F nv = larger(dot(at.n, at.v), F(0.0f));
     const Vec3<F> h = unit(w + at.v);
     const F nh = larger(dot(at.n, h), F(0.0f)), vh = larger(dot(at.v, h), F(0.0f));
-    const Mask<F> lit = nl > F(0.0f);
-    if (any(at.metal & lit)) {
+    if (any(brushed_lit)) {
       F lobes = F(finish.broad) * metal_lobe(finish, w, at.v, h);
       if (finish.broad < 1.0f) lobes = lobes + F(1.0f - finish.broad) * mirror_tail(nv, nh, core);
-      shiny = select(at.metal & lit, lobes, shiny);
+      shiny = select(brushed_lit, lobes, shiny);
     }
-    if (any(rubber & lit)) {
-      shiny = select(rubber & lit, finish.gloss * rubber_gloss(nv, nh), shiny);
-      even = even + select(rubber & lit, finish.velvet * velvet(nl, nv, nh, vh), F(0.0f));
+    if (on_rubber) {
+      shiny = select(rubber_lit, finish.gloss * rubber_gloss(nv, nh), shiny);
+      even = even + select(rubber_lit, finish.velvet * velvet(nl, nv, nh, vh), F(0.0f));
     }
   }
   matt += e * select(at.metal, F(0.0f), even);
@@ -158,7 +160,7 @@ PV_FN void lamp_light(const Surface<F>& at, const Finish<F>& finish, const Lamp&
 struct Care {
   int points;   // on each lamp: 1 or 4
   int shadows;  // rays to each light; 0 for no shadows
-  bool glossy;
+  bool glossy;  // with rubber's gloss and velvet
 };
 
 // All light that reaches surfaces straight from the lamps and the sun.

@@ -53,8 +53,11 @@ PV_HD bool may_shade(const Solid& s, const Ball& from, const Target& to) {
     const float d = off[i] - at * along[i];
     apart += d * d;
   }
+  // The two ends span a cone: what is off its axis is nearer to its side than straight across.
   const float grows = to.parallel ? to.half : to.half - from.radius;
-  const float wide = 1.1f * (from.radius + at * grows) + s.beyond + 0.02f;
+  const float level = 1 - grows * grows / length;
+  if (!(level > 0.01f)) return true;
+  const float wide = (from.radius + at * grows + s.beyond) / root(level) + 0.02f;
   return apart <= wide * wide;
 }
 

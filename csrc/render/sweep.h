@@ -111,7 +111,7 @@ PV_HD Vec3<F> sweep_normal(const Vec3<F>& p) {
   const F s0 = lookup(sweep_sines(), low), s1 = lookup(sweep_sines(), high);
   const F c0 = lookup(sweep_cosines(), low), c1 = lookup(sweep_cosines(), high);
   const F sine = s0 + share * (s1 - s0), cosine = c0 + share * (c1 - c0);
-  return {F(0.903208f) * sine, F(-0.429204f) * sine, cosine};
+  return unit(Vec3<F>{F(0.903208f) * sine, F(-0.429204f) * sine, cosine});
 }
 
 // What the sweep receives from its own other parts, as a brightness: read off path-traced pictures,

@@ -14,6 +14,11 @@ from pyvqa.ops.execute import (
     verify,
 )
 from pyvqa.ops.render import (
+    CUBE,
+    CYLINDER,
+    METAL,
+    RUBBER,
+    SPHERE,
     TRAINING_QUALITY,
     Rendering,
     RenderObjects,
@@ -24,6 +29,11 @@ from pyvqa.ops.render import (
 )
 
 __all__ = [
+    "CUBE",
+    "CYLINDER",
+    "METAL",
+    "RUBBER",
+    "SPHERE",
     "TRAINING_QUALITY",
     "AnswerTable",
     "Execution",
