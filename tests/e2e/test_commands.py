@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pyvqa import evidence
+from pyvqa import _native, evidence
 from pyvqa.systems import ZOO
 
 pytestmark = pytest.mark.e2e
@@ -91,6 +91,25 @@ def test_demo_is_repeatable(tmp_path: Path) -> None:
         run("demo", "--scenes", 5, "--questions", 50, "--out", name, cwd=tmp_path)
     first, second = ((tmp_path / name / "answers.json").read_bytes() for name in ("a", "b"))
     assert first == second
+
+
+def test_pictures_of_the_world_and_of_its_scene_file(tmp_path: Path) -> None:
+    """At full size and quality: what `synth` wrote, `render` shows again from the file alone."""
+    done = run("synth", "clevr-mini", "--scenes", 4, "--out", "mini", "--page", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    scenes = tmp_path / "mini" / "CLEVR_mini_coco_anns.json"
+    done = run("render", "--scenes", scenes, "--out", "again", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    given = json.loads(scenes.read_text())["scenes"]
+    made = json.loads((tmp_path / "again" / "scenes.json").read_text())["scenes"]
+    for a, b in zip(given, made, strict=True):
+        assert (tmp_path / "again" / "images" / a["image_filename"]).stat().st_size > 50_000
+        for one, other in zip(a["objects"], b["objects"], strict=True):
+            first, second = (
+                _native.coco_rle_decode(item["mask"]["counts"], 320, 480) > 0
+                for item in (one, other)
+            )
+            assert (first & second).sum() >= 0.99 * (first | second).sum()
 
 
 def test_demo_with_senseless_numbers(tmp_path: Path) -> None:
