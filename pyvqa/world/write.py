@@ -122,18 +122,14 @@ class Dataset:
         at_once = max(1, workers) if self.settings.pictures else len(mine)
         for group in (mine[k : k + at_once] for k in range(0, len(mine), at_once)):
             spans = [self._span(block) for block in group]
-            missing = [s for b, s in zip(group, spans, strict=True) if b not in blocks]
+            left = [s for b, s in zip(group, spans, strict=True) if b not in blocks]
             if not self.settings.pictures:
-                _tell(progress, [s for s in spans if s not in missing])
-            for span in each(self._make_block, missing, workers):
-                if not self.settings.pictures:
-                    progress(span.count)
-            if self.settings.pictures:
-                wanted = [run for span in spans for run in span.runs()]
-                left = [run for run in wanted if not (run.first in runs or self._published(run))]
-                _tell(progress, [run for run in wanted if run not in left])
-                for run in each(self._make_pictures, left, workers):
-                    progress(run.count)
+                _make_all(self._make_block, spans, left, workers, progress)
+                continue
+            _make_all(self._make_block, spans, left, workers, _silent)
+            wanted = [run for span in spans for run in span.runs()]
+            left = [run for run in wanted if not (run.first in runs or self._published(run))]
+            _make_all(self._make_pictures, wanted, left, workers, progress)
 
     def publish(self) -> None:
         """Put the official files and the report together; all pieces must be there."""
@@ -255,6 +251,16 @@ def _check_ratio(form: str, width: int, height: int) -> None:
         )
 
 
-def _tell(progress: Progress, spans: list[Span]) -> None:
-    for span in spans:
+def _make_all(
+    work: Callable[[Span], Span],
+    wanted: list[Span],
+    left: list[Span],
+    workers: int,
+    progress: Progress,
+) -> None:
+    """Make those of the wanted pieces that are left, and tell of all."""
+    for span in wanted:
+        if span not in left:
+            progress(span.count)
+    for span in each(work, left, workers):
         progress(span.count)
