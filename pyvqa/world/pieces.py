@@ -30,6 +30,7 @@ class Pieces:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._state = folder / "settings.json"
+        self._ended = folder.with_name(f"{folder.name}.ended")
 
     def begin(self, settings: dict[str, Any], finished: dict[str, Any] | None) -> None:
         """Note what decides the result, or make sure that it is what it was before.
@@ -38,6 +39,7 @@ class Pieces:
 
         Raises ConfigError where other settings made what is there.
         """
+        shutil.rmtree(self._ended, ignore_errors=True)  # a kill may have left it
         found = read_json(self._state, expect=dict) if self._state.exists() else finished
         if found is None:
             with explain_write(self.folder):
@@ -51,8 +53,12 @@ class Pieces:
             )
 
     def end(self) -> None:
-        """Remove the pieces: the result is published."""
-        shutil.rmtree(self.folder)
+        """Remove the pieces: the result is published.
+
+        All at once, so that a kill in between leaves no part that looks like a finished one.
+        """
+        os.replace(self.folder, self._ended)
+        shutil.rmtree(self._ended)
 
     def path(self, kind: str, number: int) -> Path:
         """Return the folder of a piece."""

@@ -16,7 +16,7 @@ from pyvqa import _native
 from pyvqa.cli.main import main
 from pyvqa.errors import ConfigError, DataError
 from pyvqa.programs.scenes import read_scenes
-from pyvqa.world import blocks
+from pyvqa.world import blocks, pieces
 from pyvqa.world.layouts import LAYOUTS
 from pyvqa.world.questions import GeneratorSettings
 from pyvqa.world.scenes import SceneSettings
@@ -273,8 +273,6 @@ def test_interrupted_while_publishing(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pictures are moved one by one; whatever has been moved is not made again."""
-    from pyvqa.world import pieces
-
     left = [33]
 
     def few(source: Path, target: Path) -> None:
@@ -292,6 +290,25 @@ def test_interrupted_while_publishing(
     assert not again.is_complete()
     monkeypatch.setattr(blocks.Maker, "write_pictures", None)
     again.make()
+    expected = content(made)
+    assert all(expected[name] == data for name, data in content(tmp_path).items())
+
+
+def test_interrupted_while_the_pieces_are_removed(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def few(folder: Path, ignore_errors: bool = False) -> None:
+        if ignore_errors:
+            return
+        (folder / "block-0" / "scenes").unlink()
+        raise Stop
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pieces, "shutil", SimpleNamespace(rmtree=few))
+        with pytest.raises(Stop):
+            dataset(tmp_path).make()
+    assert len(list(tmp_path.glob(".synth-*"))) == 1
+    assert dataset(tmp_path).is_complete()
     expected = content(made)
     assert all(expected[name] == data for name, data in content(tmp_path).items())
 
