@@ -115,6 +115,22 @@ STABLE_TORCH_LIBRARY(pyvqa, m) {
   m.def(
       "paste_masks(Tensor masks, Tensor boxes, int height, int width, float threshold, "
       "bool detectron, bool packed) -> Tensor");
+  // ---- render
+  // Objects [O, 5] (x, y, z, radius, rotation), kinds [O, 2], offsets [B + 1], cameras [B, 3]:
+  // the number of the object at each pixel's centre, int16 [B, height, width], -1 = none.
+  m.def(
+      "render_ids(Tensor geometry, Tensor kinds, Tensor offsets, Tensor cameras, int height, int "
+      "width) -> Tensor");
+  // Also colors [O, 3], lamps [B, 9] and seeds [B]: picture uint8 [B, height, width, 3], ids as
+  // above, depth float32 [B, height, width] and normals float32 [B, height, width, 3].
+  m.def(
+      "render(Tensor geometry, Tensor kinds, Tensor colors, Tensor offsets, Tensor cameras, Tensor "
+      "lamps, Tensor seeds, int height, int width, int samples, float grain) "
+      "-> (Tensor, Tensor, Tensor, Tensor)");
+  // The box of each whole object, int64 [O, 4] x, y, width, height.
+  m.def(
+      "render_boxes(Tensor geometry, Tensor kinds, Tensor offsets, Tensor cameras, int height, int "
+      "width) -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(pyvqa, CompositeExplicitAutograd, m) {

@@ -67,7 +67,8 @@ class Canvas:
     """What the regions of an answer lie on.
 
     A `plan` is a scene from above: x to the right, y to the front; its regions carry the attributes
-    color, shape, material and size.
+    color, shape, material and size. Regions of a `picture` that have masks beside their boxes light
+    up when a step looks at them.
     """
 
     kind: CanvasKind

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <string>
 #include <unordered_map>
 
@@ -14,9 +15,20 @@ namespace {
 using json::JsonError;
 using json::Kind;
 
-// Sizes of the images that CLEVR-Ref+ masks belong to; a mask's text does not say which.
-constexpr int64_t kLargePixels = 320 * 480, kLargeWidth = 480;
-constexpr int64_t kSmallPixels = 240 * 320, kSmallWidth = 320;
+// A CLEVR-Ref+ mask's text does not say how wide the image is. The original's are 480 x 320 and
+// 320 x 240: sides of 3 : 2 and 4 : 3, which no number of pixels has both.
+constexpr int64_t kRatios[2][2] = {{3, 2}, {4, 3}};
+constexpr int64_t kMostPixels = 1920 * 1280;  // four times the original's sides
+
+// The width of an image of so many pixels, 0 for one of other sides.
+int64_t mask_width(int64_t pixels) {
+  for (const auto& [wide, high] : kRatios) {
+    const auto unit = static_cast<int64_t>(
+        std::llround(std::sqrt(static_cast<double>(pixels) / static_cast<double>(wide * high))));
+    if (unit > 0 && unit * unit * wide * high == pixels) return unit * wide;
+  }
+  return 0;
+}
 
 class SceneReader {
  public:
@@ -271,13 +283,13 @@ void SceneReader::read_mask(MaskDraft& mask, int64_t& width) {
   const std::string_view text = in_.string();
   int64_t pixels = 0;
   try {
-    pixels = masks::read_run_list(text, kLargePixels, runs_);
+    pixels = masks::read_run_list(text, kMostPixels, runs_);
   } catch (const std::invalid_argument& error) { in_.fail(error.what()); }
-  if (pixels != kLargePixels && pixels != kSmallPixels) {
+  const int64_t own = mask_width(pixels);
+  if (own == 0) {
     in_.fail("the run lengths of a mask sum to " + std::to_string(pixels) +
-             ", neither 320 x 480 nor 240 x 320 pixels");
+             ", which is no image with sides of 3 : 2 or 4 : 3");
   }
-  const int64_t own = pixels == kLargePixels ? kLargeWidth : kSmallWidth;
   if (width != 0 && own != width) in_.fail("the masks of a scene differ in size");
   width = own;
   mask.present = true;

@@ -17,6 +17,7 @@ struct GeneratorSettings {
   SearchSettings search;
   int per_scene = 10;  // questions asked of a scene
   int block = 250;     // scenes after which the counts of uses and answers start again
+  int nothing = 0;     // expressions added to those of a scene that refer to no object
 };
 
 // Q questions, programs one after the other.
@@ -52,7 +53,11 @@ class Generator {
   Vocabulary vocabulary_;
   GeneratorSettings settings_;
 
-  void ask(const Instance& instance, int64_t scene, size_t family, Random& random,
+  // Asks up to `wanted` questions of one scene, templates least used so far first.
+  struct Task;
+  void ask_scene(const Task& task, std::vector<int64_t>& uses, std::vector<AnswerBalance>& balance,
+                 Batch& out) const;
+  void add(const Instance& instance, int64_t scene, size_t family, Random& random,
            Batch& out) const;
 };
 

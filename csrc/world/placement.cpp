@@ -81,6 +81,11 @@ void place_scene(uint64_t seed, uint64_t index, uint32_t attempt, const Placemen
       static_cast<int>(layout.below(static_cast<uint32_t>(settings.most - settings.least + 1)));
   for (int axis = 0; axis < 3; ++axis) out.jitter.push_back(layout.uniform() - 0.5);
 
+  Random light(seed, Stream::light, index);
+  for (int value = 0; value < 9; ++value) out.lamp_jitter.push_back(2 * light.uniform() - 1);
+  const int64_t high = light.bits() >> 1;
+  out.grain.push_back(high << 32 | light.bits());
+
   Random random(seed, Stream::objects, index, attempt);
   std::vector<Object> placed;
   while (static_cast<int>(placed.size()) < count)

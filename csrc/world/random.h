@@ -9,7 +9,15 @@
 namespace pyvqa::world {
 
 // What a sequence of draws is for: one purpose never disturbs another.
-enum class Stream : uint32_t { layout = 1, objects = 2, questions = 3, wording = 4 };
+enum class Stream : uint32_t {
+  layout = 1,
+  objects = 2,
+  questions = 3,
+  wording = 4,
+  light = 5,
+  nothing = 6,
+  nothing_wording = 7
+};
 
 class Random {
  public:

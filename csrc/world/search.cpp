@@ -128,7 +128,7 @@ void Search::collect(size_t n) {
              set = node.result == TemplateNode::Result::set;
   if (node.kind == TemplateNode::Kind::relate_filter) {
     if (input.kind != Kind::object) return;
-    const bool with_empty = !unique && !set && !settings_.expressions;
+    const bool with_empty = !unique && (settings_.nothing || (!set && !settings_.expressions));
     // An ordinal may still single one out, so expressions keep larger sets here.
     relations_from(scene_.words, input.value, scene_.filters, allowed,
                    {unique && !settings_.expressions, with_empty, settings_.trivial}, random_, out);
@@ -136,6 +136,8 @@ void Search::collect(size_t n) {
   }
   if (input.kind != Kind::set) return;
   filters_within(scene_.words, input.set, allowed, out);
+  if (settings_.nothing && !unique)
+    add_unmatched(scene_.words, input.set, allowed, static_cast<int>(out.size()), random_, out);
   if (settings_.expressions) return;
   if (unique || set)
     std::erase_if(out,
@@ -170,7 +172,8 @@ bool Search::refine(const TemplateNode& node, Candidate& c) {
   uint32_t n = 0;
   const int matches = c.matches();
   // "The things" alone refers to nothing in particular.
-  if ((unique ? matches == 1 : matches > 0) && (c.filters() || !of_scene)) ways[n++] = Way::plain;
+  const bool enough = unique ? matches == 1 : matches > 0 || settings_.nothing;
+  if (enough && (c.filters() || !of_scene)) ways[n++] = Way::plain;
   const int8_t ordinal = node.slot[number];
   if (ordinal >= 0 && !template_.params[static_cast<size_t>(ordinal)].empty && matches >= 2)
     ways[n++] = Way::order;
@@ -204,7 +207,7 @@ bool Search::refine_by_sight(Candidate& c) {
   const int16_t function = functions_.visible[static_cast<size_t>(c.visible)];
   const Outcome result = evaluate(functions_.word(function), set_of(c.set), {}, scene_.words);
   c.set = result.set;
-  return result.kind == Kind::set && result.set != 0;
+  return result.kind == Kind::set && (result.set != 0 || settings_.nothing);
 }
 
 // Gives the node's parameters their values; false where one has another value already.
@@ -239,9 +242,10 @@ bool Search::constraints_hold(size_t n) const {
 
 bool Search::accept() {
   const Outcome& last = outcomes_.back();
-  if (settings_.expressions && (last.kind != Kind::set || last.set == 0)) return false;
+  if (settings_.expressions && (last.kind != Kind::set || (last.set == 0) != settings_.nothing))
+    return false;
   const int answer = answer_code(last);
-  if (!balance_.contains(answer) || !balance_.allows(answer)) return false;
+  if (!settings_.nothing && !(balance_.contains(answer) && balance_.allows(answer))) return false;
   if (!expand()) return false;
   if (program_.back().outcome != last)
     throw std::logic_error("an expanded program differs from its template");

@@ -29,6 +29,7 @@ struct Instance {
 struct SearchSettings {
   bool expressions = false;
   double trivial = 0.1;         // share of relations that exclude nothing
+  bool nothing = false;         // expressions that must refer to no object
   int64_t max_visits = 20'000;  // partial programs looked at before a template is given up
 };
 

@@ -31,9 +31,9 @@ Condition condition_named(const std::string& name) {
   throw std::invalid_argument("unknown condition '" + name + "'; known: any, a, b");
 }
 
-py::tuple place_scenes(uint64_t seed, const Array<uint64_t>& indices,
-                       const Array<uint32_t>& attempts, int least, int most,
-                       const std::string& condition) {
+py::dict place_scenes(uint64_t seed, const Array<uint64_t>& indices,
+                      const Array<uint32_t>& attempts, int least, int most,
+                      const std::string& condition) {
   if (indices.ndim() != 1 || attempts.ndim() != 1 || indices.size() != attempts.size())
     throw std::invalid_argument(
         "indices and attempts must be arrays of one dimension and equal size");
@@ -48,9 +48,15 @@ py::tuple place_scenes(uint64_t seed, const Array<uint64_t>& indices,
   }
   const auto scenes = static_cast<py::ssize_t>(out.counts.size()),
              objects = static_cast<py::ssize_t>(out.rotation.size());
-  return py::make_tuple(to_array(out.counts), to_array(out.jitter, {scenes, 3}),
-                        to_array(out.codes, {objects, kAttributes}),
-                        to_array(out.coordinates, {objects, 3}), to_array(out.rotation));
+  py::dict made;
+  made["counts"] = to_array(out.counts);
+  made["camera_jitter"] = to_array(out.jitter, {scenes, 3});
+  made["lamp_jitter"] = to_array(out.lamp_jitter, {scenes, 3, 3});
+  made["grain"] = to_array(out.grain);
+  made["codes"] = to_array(out.codes, {objects, kAttributes});
+  made["coordinates"] = to_array(out.coordinates, {objects, 3});
+  made["rotation"] = to_array(out.rotation);
+  return made;
 }
 
 // (texts, [(name, type)], [(type, inputs, params)], [(type, first, second)])
@@ -62,7 +68,7 @@ using Source =
 std::unique_ptr<Generator> make_generator(
     const std::vector<std::string>& functions, const std::vector<Source>& templates,
     const std::map<std::string, std::vector<std::string>>& synonyms, bool expressions,
-    int per_scene, int block, double trivial, int64_t max_visits) {
+    int per_scene, int block, double trivial, int64_t max_visits, int nothing) {
   std::vector<TemplateSource> sources;
   for (const auto& [texts, params, nodes, constraints] : templates) {
     TemplateSource source{texts, params, {}, constraints};
@@ -71,7 +77,10 @@ std::unique_ptr<Generator> make_generator(
   }
   return std::make_unique<Generator>(
       functions, sources, synonyms,
-      GeneratorSettings{{expressions, trivial, max_visits}, per_scene, block});
+      GeneratorSettings{{.expressions = expressions, .trivial = trivial, .max_visits = max_visits},
+                        per_scene,
+                        block,
+                        nothing});
 }
 
 void check_scenes(const Array<int64_t>& words, const Array<int64_t>& offsets) {
@@ -120,7 +129,7 @@ void bind_world(py::module_& m) {
   py::class_<Generator>(m, "QuestionGenerator")
       .def(py::init(&make_generator), py::arg("functions"), py::arg("templates"),
            py::arg("synonyms"), py::kw_only(), py::arg("expressions"), py::arg("per_scene"),
-           py::arg("block"), py::arg("trivial"), py::arg("max_visits"))
+           py::arg("block"), py::arg("trivial"), py::arg("max_visits"), py::arg("nothing"))
       .def("generate", &generate, py::arg("words"), py::arg("offsets"), py::arg("first"),
            py::arg("seed"));
 }

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyvqa.world.staging import Quality
 
 
 def print_table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> None:
@@ -23,3 +28,35 @@ def per_second(count: int, seconds: float) -> str:
     """Return a rate as "21.3 million a second" or "8,400 a second"."""
     rate = count / seconds if seconds > 0 else 0.0
     return f"{rate / 1e6:.1f} million a second" if rate >= 1e6 else f"{rate:,.0f} a second"
+
+
+def picture_quality(size: str, samples: int | None) -> Quality:
+    """Read `--size` and `--samples`.
+
+    Raises ConfigError for a size that is not WxH or out of range, and for less than one sample.
+    """
+    from pyvqa.errors import ConfigError
+    from pyvqa.ops.render import TRAINING_QUALITY
+    from pyvqa.world.staging import Quality
+    from pyvqa.world.visible import check_size
+
+    width, cross, height = size.lower().partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise ConfigError(f"--size {size}: expected width x height in pixels, e.g. 480x320")
+    check_size(int(width), int(height))
+    if samples is not None and samples < 1:
+        raise ConfigError(f"--samples {samples}: at least one is needed")
+    return Quality(int(width), int(height), TRAINING_QUALITY if samples is None else samples)
+
+
+@contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Let torch's ops use so many threads within; None leaves them as they are."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if count is None else count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
 
-    from pyvqa.evidence import Answer
+    from pyvqa.evidence import Answer, Canvas
     from pyvqa.programs.scenes import Scenes
     from pyvqa.view.trace import Summary
     from pyvqa.world.questions import Questions
+    from pyvqa.world.scenes import WorldScenes
 
 EXAMPLES = """examples:
   pyvqa demo
   pyvqa demo --out somewhere --scenes 100 --questions 1000 --seed 7
 
 It needs neither data nor network. index.html in the output folder shows fifty questions step by
-step; answers.json holds the same as data."""
+step on the pictures they are about, which lie in images/; answers.json holds the same as data."""
 
 _SHOWN = 50  # questions on the page
 _WRONG = 10  # of them at most that were answered wrong
@@ -46,6 +46,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 class _Run:
     """Q questions about fresh scenes and what became of them."""
 
+    world: WorldScenes
     scenes: Scenes
     questions: Questions
     categories: list[str]  # [Q]
@@ -64,7 +65,7 @@ class _Run:
 
 def main(args: Namespace) -> int:
     """Make scenes and questions, answer, print and write the page."""
-    from pyvqa.cli.common import per_second, percent, print_table
+    from pyvqa.cli.common import per_second, percent, print_table, torch_threads
     from pyvqa.errors import ConfigError
     from pyvqa.evidence import write_answers
     from pyvqa.files import write_text
@@ -72,7 +73,8 @@ def main(args: Namespace) -> int:
 
     if args.scenes < 1 or args.questions < 1:
         raise ConfigError("--scenes and --questions must be at least 1")
-    with _one_thread():
+    # For a network this small several threads gain nothing, and lose much on a busy machine.
+    with torch_threads(1):
         run = _run(args.model, args.scenes, args.questions, args.seed)
     total = len(run.answers)
     print(f"{len(run.scenes):,} scenes, {total:,} questions, answered with {args.model}\n")
@@ -83,29 +85,16 @@ def main(args: Namespace) -> int:
     print(f"\nquestions parsed   {per_second(total, run.parse_seconds)}")
     print(f"programs executed  {per_second(total, run.execute_seconds)} (one thread)")
     chosen = _choose(run)
-    shown = _explain(run, chosen)
+    canvases, seconds = _draw(run, chosen, args.out / "images")
+    shown = _explain(run, chosen, canvases)
+    print(f"pictures rendered  {per_second(len(canvases), seconds)}")
     for answer in _examples(shown):
         print()
         _tell(answer)
-    write_answers(args.out / "answers.json", shown)
+    write_answers(args.out / "answers.json", [_without_picture(answer) for answer in shown])
     write_text(args.out / "index.html", trace_page(shown, _summary(run, rates, len(shown))))
     print(f"\npage: {args.out / 'index.html'}")
     return 0
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep torch to one thread: for a network this small several gain nothing, and lose much on a
-    machine that is busy otherwise.
-    """
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _run(model_name: str, scene_count: int, question_count: int, seed: int) -> _Run:
@@ -119,9 +108,12 @@ def _run(model_name: str, scene_count: int, question_count: int, seed: int) -> _
     from pyvqa.world.questions import QuestionGenerator
     from pyvqa.world.scenes import sample_scenes
     from pyvqa.world.template_files import read_templates
+    from pyvqa.world.visible import visible_attempts
 
     model = pyvqa.load(model_name)
-    scenes = sample_scenes(seed, 0, scene_count).pack()
+    attempts = visible_attempts(seed, 0, scene_count)
+    world = sample_scenes(seed, 0, scene_count, attempts=attempts)
+    scenes = world.pack()
     generator = QuestionGenerator(read_templates(None, "clevr"))
     questions = generator.generate(scenes, seed=seed, first=0)
     count = min(question_count, len(questions))
@@ -138,6 +130,7 @@ def _run(model_name: str, scene_count: int, question_count: int, seed: int) -> _
     roots = questions.function[np.asarray(questions.offsets[1 : count + 1]) - 1].tolist()
     categories = [question_type(questions.functions[root]) or "other" for root in roots]
     return _Run(
+        world,
         scenes,
         questions,
         categories,
@@ -177,21 +170,51 @@ def _choose(run: _Run) -> list[int]:
     return sorted(chosen[:_SHOWN])
 
 
-def _explain(run: _Run, chosen: Sequence[int]) -> list[Answer]:
+def _draw(run: _Run, chosen: Sequence[int], folder: Path) -> tuple[dict[int, Canvas], float]:
+    """Make and write the pictures of the chosen questions' scenes: by scene, and the seconds."""
+    import numpy as np
+
+    from pyvqa.files import atomic_write
+    from pyvqa.world.camera import HEIGHT, WIDTH
+    from pyvqa.world.canvas import picture_canvas
+    from pyvqa.world.png import encode_png
+    from pyvqa.world.scenes import image_filename
+    from pyvqa.world.staging import Quality, stage
+
+    staged, starts = stage(run.world), np.concatenate([[0], np.cumsum(run.world.counts)])
+    canvases: dict[int, Canvas] = {}
+    seconds = 0.0
+    for row in sorted({int(row) for row in run.questions.scene[list(chosen)]}):
+        started = time.perf_counter()
+        made = staged.part(row, row + 1).render(Quality(WIDTH, HEIGHT))
+        seconds += time.perf_counter() - started
+        name = image_filename("CLEVR", "demo", row)
+        picture, codes = made.picture[0].numpy(), run.world.codes[starts[row] : starts[row + 1]]
+        canvases[row] = picture_canvas(picture, made.ids[0].numpy(), codes, name)
+        with atomic_write(folder / name) as temporary:
+            temporary.write_bytes(encode_png(picture))
+    return canvases, seconds
+
+
+def _without_picture(answer: Answer) -> Answer:
+    """Leave the picture to its file, which the canvas names."""
+    canvas = answer.canvas and replace(answer.canvas, image=None)
+    return replace(answer, canvas=canvas)
+
+
+def _explain(run: _Run, chosen: Sequence[int], canvases: dict[int, Canvas]) -> list[Answer]:
     import torch
 
     from pyvqa.evidence import Answer
     from pyvqa.ops import execute_trace
-    from pyvqa.programs.explain import explain, plan, prefix_outcomes
+    from pyvqa.programs.explain import explain, prefix_outcomes
 
     rows = torch.from_numpy(run.questions.scene)[list(chosen)]
     programs = run.programs[list(chosen)]
     trace = execute_trace(programs, run.table, rows, run.scenes.packed)
-    canvases: dict[int, Any] = {}
     answers = []
     for k, index in enumerate(chosen):
         row = int(rows[k])
-        canvas = canvases.setdefault(row, plan(run.scenes, row))
         tokens = [run.names[token] for token in programs[k].tolist()]
         until_end = tokens[: tokens.index("<END>")] if "<END>" in tokens else []
         answers.append(
@@ -200,8 +223,8 @@ def _explain(run: _Run, chosen: Sequence[int]) -> list[Answer]:
                 question=run.questions.text[index],
                 expected=run.gold[index],
                 category=run.categories[index],
-                canvas=canvas,
-                steps=explain(prefix_outcomes(until_end, trace, k), run.scenes, row),
+                canvas=canvases[row],
+                steps=explain(prefix_outcomes(until_end, trace, k), run.scenes, row, canvases[row]),
             )
         )
     return answers

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "info": ("pyvqa.cli.info", "versions, devices and which kernels are built"),
     "demo": ("pyvqa.cli.demo", "answer questions about fresh scenes; needs no data"),
     "synth": ("pyvqa.cli.synth", "write the built-in world in an official layout"),
+    "render": ("pyvqa.cli.render", "pictures and masks of any CLEVR scene file"),
     "prepare": ("pyvqa.cli.prepare", "turn official files into what training reads"),
     "train": ("pyvqa.cli.train", "train a stage of a system, or continue it"),
     "eval": ("pyvqa.cli.evaluate", "a trained model's scores on an official split"),

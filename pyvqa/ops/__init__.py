@@ -43,8 +43,28 @@ from pyvqa.ops.masks import (
 from pyvqa.ops.nms import batched_nms, nms, nms_padded
 from pyvqa.ops.paste import paste_masks
 from pyvqa.ops.roi_align import multiscale_roi_align, roi_align, roi_align_backward_
+from pyvqa.ops.render import (
+    CUBE,
+    CYLINDER,
+    METAL,
+    RUBBER,
+    SPHERE,
+    TRAINING_QUALITY,
+    Rendering,
+    RenderObjects,
+    object_ids,
+    object_ids_reference,
+    projected_boxes,
+    render,
+)
 
 __all__ = [
+    "CUBE",
+    "CYLINDER",
+    "METAL",
+    "RUBBER",
+    "SPHERE",
+    "TRAINING_QUALITY",
     "AnswerTable",
     "Execution",
     "Kind",
@@ -53,6 +73,8 @@ __all__ = [
     "PackedScenes",
     "Reason",
     "Rle",
+    "RenderObjects",
+    "Rendering",
     "Trace",
     "anchor_grid",
     "assign_levels",
@@ -84,6 +106,10 @@ __all__ = [
     "pack_masks",
     "pack_rles",
     "paste_masks",
+    "object_ids",
+    "object_ids_reference",
+    "projected_boxes",
+    "render",
     "reward",
     "rle_area",
     "rle_boxes",

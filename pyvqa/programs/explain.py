@@ -119,11 +119,16 @@ def object_label(scenes: Scenes, row: int, item: int) -> str:
     return f"{size} {color} {material} {shape}"
 
 
-def explain(outcomes: Sequence[Outcome], scenes: Scenes, row: int) -> tuple[Step, ...]:
-    """Tell outcomes as steps in words; regions and links point into `plan(scenes, row)`."""
+def explain(
+    outcomes: Sequence[Outcome], scenes: Scenes, row: int, canvas: Canvas | None = None
+) -> tuple[Step, ...]:
+    """Tell outcomes as steps in words; regions and links point into the canvas.
+
+    That is `plan(scenes, row)` by default, or a picture whose regions are the scene's objects.
+    """
     labels = [f"{s} {c} {m} {k}" for c, m, k, s in _attributes(scenes, row)]
     values = [_value(outcome, labels, scenes.strings) for outcome in outcomes]
-    canvas = plan(scenes, row)
+    canvas = canvas or plan(scenes, row)
     steps = []
     for outcome, value in zip(outcomes, values, strict=True):
         used = [outcomes[i] for i in outcome.inputs]
@@ -223,7 +228,7 @@ def _side(function: str, anchor: int, canvas: Canvas) -> tuple[Region, ...]:
     """The part of the plan that a relation looks at."""
     name, values = split_function(function)
     box = canvas.regions[anchor].box
-    if name != "relate" or box is None or values[0] not in _WHERE:
+    if canvas.kind != "plan" or name != "relate" or box is None or values[0] not in _WHERE:
         return ()
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     half = {

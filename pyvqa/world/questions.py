@@ -46,6 +46,7 @@ class GeneratorSettings:
     block: int = BLOCK
     trivial: float = 0.1  # share of relations that exclude nothing; expressions have none
     max_visits: int = 20_000  # partial programs looked at before a template is given up on a scene
+    false_premise: int = 0  # expressions added to those of a scene that refer to no object
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,10 @@ class QuestionGenerator:
         self.functions = _FUNCTIONS[templates.language]
         if self.settings.per_scene < 1 or self.settings.block < 1:
             raise ConfigError("questions per scene and images per block must be at least 1")
+        if self.settings.false_premise < 0:
+            raise ConfigError(f"false_premise={self.settings.false_premise}: must not be negative")
+        if self.settings.false_premise and templates.language == "clevr":
+            raise ConfigError("questions have no false-premise form; only expressions have")
         if not 0 <= self.settings.trivial < 1:
             raise ConfigError(f"trivial={self.settings.trivial}: must lie in [0, 1)")
         expressions = templates.language == "clevr-ref"
@@ -144,6 +149,7 @@ class QuestionGenerator:
                 block=self.settings.block,
                 trivial=0.0 if expressions else self.settings.trivial,
                 max_visits=self.settings.max_visits,
+                nothing=self.settings.false_premise,
             )
         except ValueError as error:
             raise DataError(self._explain(str(error))) from error

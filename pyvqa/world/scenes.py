@@ -19,6 +19,7 @@ from pyvqa.programs.scenes import Scenes, from_table
 from pyvqa.world import camera
 
 MARGIN = 0.2  # how far along a direction an object must lie to stand in that relation
+_VISIBILITY = ("visibility", "scene_visibility")  # of objects, of scenes
 CONDITIONS = ("any", "a", "b")  # colours of shapes: all, or CoGenT's A and B
 
 
@@ -40,6 +41,8 @@ class WorldScenes:
     image_index: NDArray[np.int64]  # [S]
     counts: NDArray[np.int32]  # [S]
     camera: NDArray[np.float64]  # [S, 3] position
+    lamps: NDArray[np.float64]  # [S, 3, 3] positions of key, fill and back
+    grain: NDArray[np.int64]  # [S] seed of the picture's noise
     codes: NDArray[np.uint16]  # [O, 4] string codes: color, material, shape, size
     coordinates: NDArray[np.float64]  # [O, 3]
     rotation: NDArray[np.float64]  # [O]: 360 times a uniform number, to be used as radians
@@ -50,8 +53,12 @@ class WorldScenes:
     def __len__(self) -> int:
         return len(self.counts)
 
-    def pack(self) -> Scenes:
-        """Pack the scenes for the executor, with the relations of the records (margin included)."""
+    def pack(self, occlusion: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None) -> Scenes:
+        """Pack the scenes for the executor, with the relations of the records (margin included).
+
+        `occlusion` [O] and [S], as `Masks.occlusion` finds it, allows `filter_visible`.
+        """
+        seen = {} if occlusion is None else dict(zip(_VISIBILITY, occlusion, strict=True))
         position = np.stack(
             [camera.along(self.coordinates, side) for side in ("right", "front")]
             + [self.coordinates[:, 2]],
@@ -65,6 +72,7 @@ class WorldScenes:
             relation_offsets=self.relation_offsets,
             relation_items=self.relation_items,
             image_index=self.image_index,
+            **seen,
         )
         return from_table(table, "clevr-ref")
 
@@ -140,10 +148,18 @@ def sample_scenes(
     check_scene_settings(seed, settings)
     index = np.arange(first, first + count, dtype=np.uint64)
     attempts = np.zeros(count, dtype=np.uint32) if attempts is None else attempts
-    counts, jitter, codes, coordinates, rotation = _native.place_scenes(
+    return place(seed, index, attempts, settings)
+
+
+def place(
+    seed: int, index: NDArray[np.uint64], attempts: NDArray[np.uint32], settings: SceneSettings
+) -> WorldScenes:
+    """Make the scenes of any images, each at its attempt."""
+    made = _native.place_scenes(
         seed, index, attempts, settings.least, settings.most, settings.condition
     )
-    position = np.asarray(camera.BASE_POSITION) + jitter
+    counts, coordinates = made["counts"], made["coordinates"]
+    position = np.asarray(camera.BASE_POSITION) + made["camera_jitter"]
     pixel = camera.project(
         coordinates, np.repeat(position, counts, axis=0), settings.width, settings.height
     )
@@ -153,9 +169,11 @@ def sample_scenes(
         image_index=index.astype(np.int64),
         counts=counts,
         camera=position,
-        codes=codes,
+        lamps=np.asarray(camera.LAMPS) + made["lamp_jitter"],
+        grain=made["grain"],
+        codes=made["codes"],
         coordinates=coordinates,
-        rotation=rotation,
+        rotation=made["rotation"],
         pixel=pixel,
         relation_offsets=offsets,
         relation_items=items,

@@ -1,41 +1,31 @@
-"""Writing a data set of the built-in world: block by block, resumable, published at the end.
+"""Writing a data set of the built-in world: piece by piece, resumable, published at the end.
 
-A finished block lies in a hidden work folder; whoever runs the same command again makes only what
-is missing. The official files are put together from the blocks and published whole. Equal settings
+A finished piece lies in a hidden work folder; whoever runs the same command again makes only what
+is missing. The official files are put together from the pieces and published whole. Equal settings
 give equal bytes, however often the work was interrupted and however many workers shared it.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from pyvqa.errors import ConfigError, DataError
-from pyvqa.files import atomic_folder, atomic_write, read_json, write_json
-from pyvqa.programs.scenes import from_table
+from pyvqa.files import read_json, write_json
+from pyvqa.world.assemble import assemble, each
 from pyvqa.world.balance import Balance
-from pyvqa.world.questions import (
-    GeneratorSettings,
-    QuestionGenerator,
-    expression_records,
-    question_records,
-)
-from pyvqa.world.scenes import (
-    SceneSettings,
-    check_scene_settings,
-    image_filename,
-    sample_scenes,
-)
+from pyvqa.world.blocks import Maker, Span
+from pyvqa.world.layouts import LAYOUTS, FileLayout
+from pyvqa.world.pieces import Pieces, remove_half_written
+from pyvqa.world.questions import BLOCK, GeneratorSettings, QuestionGenerator
+from pyvqa.world.scenes import SceneSettings, check_scene_settings
+from pyvqa.world.staging import Quality
 from pyvqa.world.template_files import Templates
-from pyvqa.world.verify import wrong_answers
+from pyvqa.world.visible import check_size
 
 Progress = Callable[[int], object]
 
@@ -44,36 +34,8 @@ def _silent(scenes: int) -> None:
     """Report nothing."""
 
 
-FORMAT_VERSION = 1  # of blocks and their content; a change makes old work folders useless
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a format names its files and what stands in them."""
-
-    language: str
-    scenes: str  # file names, with the split to be filled in
-    entries: str
-    key: str  # of the list of entries
-    number: str  # of an entry within the whole file
-
-
-LAYOUTS = {
-    "clevr": Layout(
-        "clevr",
-        "scenes/CLEVR_{split}_scenes.json",
-        "questions/CLEVR_{split}_questions.json",
-        "questions",
-        "question_index",
-    ),
-    "clevr-ref": Layout(
-        "clevr-ref",
-        "scenes/clevr_ref+_{split}_scenes.json",
-        "refexps/clevr_ref+_{split}_refexps.json",
-        "refexps",
-        "refexp_index",
-    ),
-}
+_MOST_PIXELS = 1920 * 1280  # of a CLEVR-Ref+ mask that readers accept
+FORMAT_VERSION = 2  # of blocks and their content; a change makes old work folders useless
 
 
 @dataclass(frozen=True)
@@ -86,205 +48,219 @@ class DatasetSettings:
     seed: int = 0
     scene: SceneSettings = field(default_factory=SceneSettings)
     questions: GeneratorSettings = field(default_factory=GeneratorSettings)
+    pictures: Quality | None = None  # none are made by default
 
 
 class Dataset:
     """One split of a data set in a folder, finished or not."""
 
-    def __init__(self, out: str | Path, settings: DatasetSettings, templates: Templates) -> None:
+    def __init__(
+        self, out: str | Path, settings: DatasetSettings, templates: Templates | None
+    ) -> None:
         """Check the settings against what is in the folder.
 
         Raises ConfigError where other settings made what is there, DataError for bad templates or
         files of another origin.
         """
-        if not settings.split or not settings.split.replace("_", "").isalnum():
-            raise ConfigError(f"split {settings.split!r}: letters, digits and underscores only")
-        if settings.scenes < 1:
-            raise ConfigError(f"{settings.scenes} scenes: at least one is needed")
+        _check(settings)
         self.settings, self.templates = settings, templates
-        self.layout = LAYOUTS[settings.format]
-        check_scene_settings(settings.seed, settings.scene)
-        self.generator = QuestionGenerator(templates, settings.questions)
+        self.layout = layout = LAYOUTS[settings.format]
+        generator = QuestionGenerator(templates, settings.questions) if templates else None
+        self._maker = Maker(
+            layout, settings.split, settings.seed, settings.scene, settings.pictures, generator
+        )
         out = Path(out)
-        self.scenes_path = out / self.layout.scenes.format(split=settings.split)
-        self.entries_path = out / self.layout.entries.format(split=settings.split)
+        self._files = {self._path(out, f): f for f in layout.files(settings.pictures is not None)}
+        self.scenes_path = self._path(out, layout.scenes)
+        self.entries_path = self._path(out, layout.entries) if layout.entries else None
+        self.pictures_path = out / layout.pictures.format(split=settings.split)
         name = f"{settings.format}_{settings.split}"
         self.report_path = out / "reports" / f"{name}_balance.json"
         self.work = out / f".synth-{name}"
-        self._check_folder(out)
+        self._pieces = Pieces(self.work)
+        finished = self.report()["settings"] if self.report_path.exists() else None
+        if finished is None and not self.work.exists():
+            self._check_strangers(out)
+        self._pieces.begin(self._fingerprint(), finished)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files of the data set, the report last; pictures are beside them."""
+        return [*self._files, self.report_path]
 
     @property
     def blocks(self) -> int:
         """The number of blocks."""
-        return -(-self.settings.scenes // self.settings.questions.block)
+        return -(-self.settings.scenes // self._block_size)
 
     def is_complete(self) -> bool:
         """Say whether the official files are there already."""
         return self.report_path.exists() and not self.work.exists()
 
     def finished(self) -> set[int]:
-        """Return the numbers of the blocks that need not be made again."""
-        folders = self.work.glob("block-*")
-        return {int(f.name[6:]) for f in folders if f.name[6:].isdecimal()}
+        """Return the numbers of the blocks that need not be made again, pictures apart."""
+        return self._pieces.finished("block")
 
     def make(self, workers: int = 0, progress: Progress = _silent) -> None:
-        """Make the missing blocks, then publish the files."""
+        """Make the missing pieces, then publish the files."""
         self.make_blocks(workers, progress)
         self.publish()
 
     def make_blocks(
         self, workers: int = 0, progress: Progress = _silent, *, rank: int = 0, ranks: int = 1
     ) -> None:
-        """Make the missing blocks with `workers` threads (0: in this one).
+        """Make the missing pieces with `workers` threads (0: in this one).
 
         Of several processes, number `rank` makes every `ranks`-th block. `progress` is told the
-        number of scenes whenever one of its blocks is there.
+        number of scenes whenever a piece of theirs is wholly there.
 
-        Raises DataError when the disk is full; the finished blocks stay.
+        Raises DataError when the disk is full; the finished pieces stay.
         """
-        done = self.finished()
-        mine = range(rank, self.blocks, ranks)
-        for block in mine:
-            if block in done:
-                progress(self._size(block))
-        for block in _each(self._make_block, [b for b in mine if b not in done], workers):
-            progress(self._size(block))
+        blocks, runs = self.finished(), self._pieces.finished("pictures")
+        mine = list(range(rank, self.blocks, ranks))
+        # A block's text needs no pictures, its pictures need the block.
+        at_once = max(1, workers) if self.settings.pictures else len(mine)
+        for group in (mine[k : k + at_once] for k in range(0, len(mine), at_once)):
+            spans = [self._span(block) for block in group]
+            left = [s for b, s in zip(group, spans, strict=True) if b not in blocks]
+            if not self.settings.pictures:
+                _make_all(self._make_block, spans, left, workers, progress)
+                continue
+            _make_all(self._make_block, spans, left, workers, _silent)
+            wanted = [run for span in spans for run in span.runs()]
+            left = [run for run in wanted if not (run.first in runs or self._published(run))]
+            _make_all(self._make_pictures, wanted, left, workers, progress)
 
     def publish(self) -> None:
-        """Put the official files and the report together; all blocks must be there."""
-        for path in (self.scenes_path, self.entries_path, self.report_path):
-            for half_written in path.parent.glob(f"{path.name}.tmp-*"):  # by a killed process
-                half_written.unlink()
-        self._publish()
-        shutil.rmtree(self.work)
+        """Put the official files and the report together; all pieces must be there."""
+        remove_half_written(self.paths)
+        if self.settings.pictures:
+            self._publish_pictures()
+        folders = [self._pieces.path("block", block) for block in range(self.blocks)]
+        for path, file in self._files.items():
+            assemble(path, file, self.settings.split, folders)
+        report: dict[str, Any] = {"settings": self._fingerprint()}
+        if self.templates is not None:
+            balance = Balance(self.templates)
+            for folder in folders:
+                balance.counts += np.array(read_json(folder / "balance.json", expect=list))
+            report["balance"] = balance.report()
+        write_json(self.report_path, report)
+        self._pieces.end()
 
     def report(self) -> dict[str, Any]:
         """Read the report of a finished data set: its settings and its balance."""
-        content: dict[str, Any] = read_json(self.report_path, keys=("settings", "balance"))
+        content: dict[str, Any] = read_json(self.report_path, keys=("settings",))
         return content
 
+    @property
+    def _block_size(self) -> int:
+        return self.settings.questions.block if self.templates else BLOCK
+
+    def _path(self, out: Path, file: FileLayout) -> Path:
+        return out / file.path.format(split=self.settings.split)
+
+    def _span(self, block: int) -> Span:
+        first = block * self._block_size
+        return Span(first, min(self._block_size, self.settings.scenes - first))
+
+    def _make_block(self, span: Span) -> Span:
+        with self._pieces.new("block", span.first // self._block_size) as folder:
+            self._maker.write_block(folder, span)
+        return span
+
+    def _make_pictures(self, run: Span) -> Span:
+        block, _ = divmod(run.first, self._block_size)
+        with self._pieces.new("pictures", run.first) as folder:
+            source = self._pieces.path("block", block)
+            self._maker.write_pictures(folder, run, source, block * self._block_size)
+        return run
+
+    def _names(self, run: Span) -> Iterator[str]:
+        return map(self._maker.picture_name, range(run.first, run.first + run.count))
+
+    def _published(self, run: Span) -> bool:
+        return all((self.pictures_path / name).exists() for name in self._names(run))
+
+    def _publish_pictures(self) -> None:
+        runs = [run for block in range(self.blocks) for run in self._span(block).runs()]
+        for run in runs:
+            self._pieces.move_files("pictures", run.first, self._names(run), self.pictures_path)
+        for name in (name for run in runs for name in self._names(run)):
+            if not (self.pictures_path / name).exists():
+                raise DataError(
+                    f"{self.pictures_path / name}: was taken away while the data set was made; "
+                    f"remove {self.work} and run the same command again"
+                )
+
     def _fingerprint(self) -> dict[str, Any]:
-        version = {"version": FORMAT_VERSION, "templates": self.templates.digest()}
-        return version | asdict(self.settings)
+        digest = self.templates.digest() if self.templates else ""
+        return {"version": FORMAT_VERSION, "templates": digest} | asdict(self.settings)
 
-    def _check_folder(self, out: Path) -> None:
-        state = self.work / "settings.json"
-        found = None
-        if state.exists():
-            found = read_json(state, expect=dict)
-        elif self.report_path.exists():
-            found = self.report()["settings"]
-        elif self.scenes_path.exists() or self.entries_path.exists():
+    def _check_strangers(self, out: Path) -> None:
+        """Refuse to overwrite files that some other program or format made."""
+        there = [path.name for path in self._files if path.exists()]
+        wanted = self.settings.pictures
+        if wanted and self.pictures_path.is_dir() and not self._shares_pictures(out):
+            names = (path.name for path in self.pictures_path.iterdir())
+            stem = self._maker.picture_name(0)[: -len("000000.png")]
+            there += sorted(name for name in names if name.startswith(stem))[:1]
+        if there:
             raise DataError(
-                f"{out}: holds {self.entries_path.name} or {self.scenes_path.name} of another "
-                "origin; choose another --out or move them away"
+                f"{out}: holds {' and '.join(there)} of another origin; choose another --out or "
+                "move them away"
             )
+
+    def _shares_pictures(self, out: Path) -> bool:
+        """Say whether the pictures are those of another format, from the same settings."""
         wanted = self._fingerprint()
-        if found is None:
-            self.work.mkdir(parents=True, exist_ok=True)
-            write_json(state, wanted)
-        elif found != wanted:
-            differing = ", ".join(sorted(k for k in wanted if found.get(k) != wanted[k]))
-            raise ConfigError(
-                f"{out}: holds a data set made with other settings ({differing}); choose another "
-                f"--out, or remove {self.work.name} and the files to start anew"
-            )
+        for name, layout in LAYOUTS.items():
+            if name == self.settings.format or layout.pictures != self.layout.pictures:
+                continue
+            path = out / "reports" / f"{name}_{self.settings.split}_balance.json"
+            if not path.exists():
+                continue
+            found = read_json(path, keys=("settings",))["settings"]
+            return all(found.get(k) == wanted[k] for k in ("version", "seed", "scene", "pictures"))
+        return False
 
-    def _size(self, block: int) -> int:
-        size = self.settings.questions.block
-        return min(size, self.settings.scenes - block * size)
 
-    def _make_block(self, block: int) -> int:
-        settings = self.settings
-        first = block * settings.questions.block
-        scenes = sample_scenes(settings.seed, first, self._size(block), settings.scene)
-        packed = scenes.pack()
-        questions = self.generator.generate(packed, seed=settings.seed, first=first)
-        judged = from_table(packed.table, "clevr") if self.layout.language == "clevr" else packed
-        if len(wrong := wrong_answers(questions, judged)):
-            raise RuntimeError(f"block {block}: question {wrong[0]} has a wrong answer")
-        names = [
-            (index, image_filename("CLEVR", settings.split, index))
-            for index in scenes.image_index.tolist()
-        ]
-        expressions = self.layout.language == "clevr-ref"
-        entries = (expression_records if expressions else question_records)(
-            questions, settings.split, names
+def _check(settings: DatasetSettings) -> None:
+    if not settings.split or not settings.split.replace("_", "").isalnum():
+        raise ConfigError(f"split {settings.split!r}: letters, digits and underscores only")
+    if settings.scenes < 1:
+        raise ConfigError(f"{settings.scenes} scenes: at least one is needed")
+    if LAYOUTS[settings.format].needs_pictures and settings.pictures is None:
+        raise ConfigError(f"{settings.format} is pictures with masks; it cannot do without images")
+    check_scene_settings(settings.seed, settings.scene)
+    width, height = settings.scene.width, settings.scene.height
+    check_size(width, height)
+    if settings.pictures and LAYOUTS[settings.format].has_ref_masks:
+        _check_ratio(settings.format, width, height)
+    if settings.pictures and not settings.pictures.samples >= 1:
+        raise ConfigError(f"{settings.pictures.samples} samples: at least one is needed")
+
+
+def _check_ratio(form: str, width: int, height: int) -> None:
+    """Run lengths do not tell how wide a mask is: readers know the two ratios of the originals."""
+    fits = 2 * width == 3 * height or 3 * width == 4 * height
+    if not fits or width * height > _MOST_PIXELS:
+        raise ConfigError(
+            f"pictures of {width}x{height}: those of {form} must have sides of 3:2 or 4:3, and at "
+            "most as many pixels as 1920x1280"
         )
-        balance = Balance(self.templates)
-        balance.add(questions)
-        with atomic_folder(self.work / f"block-{block}") as folder:
-            _write_lines(folder / "scenes", scenes.records(settings.split, numbered=expressions))
-            _write_lines(folder / "entries", ({**e, self.layout.number: 0} for e in entries))
-            write_json(folder / "balance.json", balance.counts.tolist(), indent=None)
-        return block
-
-    def _publish(self) -> None:
-        info = {
-            "split": self.settings.split,
-            "version": "1.0",
-            "license": "CC0",
-            "date": "",
-            "source": f"pyvqa synth, seed {self.settings.seed}",
-        }
-        folders = [self.work / f"block-{block}" for block in range(self.blocks)]
-        balance = Balance(self.templates)
-        for folder in folders:
-            balance.counts += np.array(read_json(folder / "balance.json", expect=list))
-        _assemble(self.scenes_path, info, "scenes", [f / "scenes" for f in folders])
-        entries = [f / "entries" for f in folders]
-        _assemble(self.entries_path, info, self.layout.key, entries, self.layout.number)
-        write_json(self.report_path, {"settings": self._fingerprint(), "balance": balance.report()})
 
 
-def _write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(record, separators=(",", ":")) + "\n" for record in records)
-
-
-def _assemble(
-    path: Path, info: dict[str, Any], key: str, parts: Iterable[Path], number: str | None = None
+def _make_all(
+    work: Callable[[Span], Span],
+    wanted: list[Span],
+    left: list[Span],
+    workers: int,
+    progress: Progress,
 ) -> None:
-    """Write {"info": ..., key: [...]} from files of one record a line.
-
-    Records that end in `"<number>": 0` get their position in the whole list instead.
-    """
-    head = json.dumps({"info": info}, separators=(",", ":"))[:-1] + f',"{key}":['
-    with ExitStack() as stack:
-        temporary = stack.enter_context(atomic_write(path))
-        out = stack.enter_context(temporary.open("wb"))
-        out.write(head.encode())
-        for position, line in enumerate(_lines(parts)):
-            record = line.rstrip(b"\n")
-            if number is not None:
-                record = record[:-2] + f"{position}}}".encode()
-            out.write(b",\n" * (position > 0) + record)
-        out.write(b"]}\n")
-
-
-def _lines(parts: Iterable[Path]) -> Iterator[bytes]:
-    for part in parts:
-        file: BinaryIO
-        with part.open("rb") as file:
-            yield from file
-
-
-def _each(work: Callable[[int], int], items: list[int], workers: int) -> Iterator[int]:
-    """Give the results of `work` as they are ready; the first error stops everything."""
-    if workers == 0:
-        yield from map(work, items)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: set[Future[int]] = set()
-        try:
-            for item in items:
-                waiting.add(pool.submit(work, item))
-                if len(waiting) < 2 * workers:
-                    continue
-                ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in ready)
-            while waiting:
-                ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in ready)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    """Make those of the wanted pieces that are left, and tell of all."""
+    for span in wanted:
+        if span not in left:
+            progress(span.count)
+    for span in each(work, left, workers):
+        progress(span.count)

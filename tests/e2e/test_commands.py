@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pyvqa import evidence
+from pyvqa import _native, evidence
 from pyvqa.systems import ZOO
 
 pytestmark = pytest.mark.e2e
@@ -65,12 +65,21 @@ def test_demo(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "30 scenes, 300 questions" in done.stdout
     assert done.stdout.count("\nQ: ") == done.stdout.count("\nA: ") == 3
-    assert sorted(p.name for p in (tmp_path / "here").iterdir()) == ["answers.json", "index.html"]
+    names = sorted(p.name for p in (tmp_path / "here").iterdir())
+    assert names == ["answers.json", "images", "index.html"]
     answers = evidence.read_answers(tmp_path / "here" / "answers.json")
     assert len(answers) == 50
     assert all(answer.steps and answer.canvas for answer in answers)
+    pictures = {answer.canvas.title for answer in answers if answer.canvas}
+    assert {p.name for p in (tmp_path / "here" / "images").iterdir()} == pictures
+    for answer in answers:
+        assert answer.canvas is not None
+        assert answer.canvas.kind == "picture"
+        assert answer.canvas.image is None
+        assert all(region.mask and region.box for region in answer.canvas.regions)
     assert len({answer.category for answer in answers}) == 5
     page = (tmp_path / "here" / "index.html").read_text()
+    assert page.count("data:image/png;base64,") == len(pictures)
     assert answers[0].question.replace("'", "\\u0027") in page or answers[0].question in page
     total = next(line for line in done.stdout.splitlines() if line.startswith("all "))
     assert float(total.split()[-2]) >= 99.0
@@ -82,6 +91,25 @@ def test_demo_is_repeatable(tmp_path: Path) -> None:
         run("demo", "--scenes", 5, "--questions", 50, "--out", name, cwd=tmp_path)
     first, second = ((tmp_path / name / "answers.json").read_bytes() for name in ("a", "b"))
     assert first == second
+
+
+def test_pictures_of_the_world_and_of_its_scene_file(tmp_path: Path) -> None:
+    """At full size and quality: what `synth` wrote, `render` shows again from the file alone."""
+    done = run("synth", "clevr-mini", "--scenes", 4, "--out", "mini", "--page", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    scenes = tmp_path / "mini" / "CLEVR_mini_coco_anns.json"
+    done = run("render", "--scenes", scenes, "--out", "again", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    given = json.loads(scenes.read_text())["scenes"]
+    made = json.loads((tmp_path / "again" / "scenes.json").read_text())["scenes"]
+    for a, b in zip(given, made, strict=True):
+        assert (tmp_path / "again" / "images" / a["image_filename"]).stat().st_size > 50_000
+        for one, other in zip(a["objects"], b["objects"], strict=True):
+            first, second = (
+                _native.coco_rle_decode(item["mask"]["counts"], 320, 480) > 0
+                for item in (one, other)
+            )
+            assert (first & second).sum() >= 0.99 * (first | second).sum()
 
 
 def test_demo_with_senseless_numbers(tmp_path: Path) -> None:

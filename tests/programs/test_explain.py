@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pyvqa import _native
-from pyvqa.evidence import Answer, from_json, to_json
+from pyvqa.evidence import Answer, Canvas, from_json, to_json
 from pyvqa.ops import Kind, execute_trace
 from pyvqa.programs import clevr
 from pyvqa.programs.explain import explain, object_label, plan, prefix_outcomes, set_members
@@ -98,6 +98,11 @@ def test_regions_links_and_inputs_are_valid_evidence(scenes: Scenes) -> None:
     assert [region.item for region in left.regions] == [0, None]
     assert left.regions[1].box == (0.0, 0.0, 240.0, 480.0)  # everything left of the middle
     assert [step.inputs for step in steps] == [(), (0,), (1,), (2,), (3,), (4,)]
+    picture = Canvas(kind="picture", width=9, height=9, regions=plan(scenes, 0).regions)
+    pictured = explain(prefix_outcomes(tokens, trace, 0), scenes, 0, picture)
+    # left and right of a picture are not those of the scene: only the objects are shown
+    assert [region.item for region in pictured[5].regions] == [0]
+    assert [step.words for step in pictured] == [step.words for step in steps]
 
 
 def test_every_function_has_words(scenes: Scenes) -> None:

@@ -7,12 +7,15 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pyvqa import _native
 from pyvqa.evidence import Answer, Canvas, Link, Mask, Region, Step
 from pyvqa.view.trace import Summary, trace_page
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
+DOT = "data:image/gif;base64,R0lGOD"
 NASTY = "<img src=x onerror=document.title='broken'>"
 
 pytestmark = [
@@ -80,11 +83,31 @@ def test_counted_objects_carry_numbers(tmp_path: Path) -> None:
 
 
 def test_masks_are_drawn_on_pictures(tmp_path: Path) -> None:
-    canvas = Canvas(kind="picture", width=8, height=4, image="data:image/gif;base64,R0lGOD")
+    canvas = Canvas(kind="picture", width=8, height=4, image=DOT)
     step = Step(words="Point", kind="mask", regions=(Region(mask=Mask(size=(4, 8), counts="88@")),))
     body = drawn(tmp_path, [Answer(text="left", score=0.5, canvas=canvas, steps=(step,))])
     assert body.count('href="data:image/png;base64,') == 1
     assert "probability 50.0 %" in body
+
+
+def test_masked_regions_of_a_picture_light_up(tmp_path: Path) -> None:
+    regions = []
+    for x in (0, 5):
+        shown = np.zeros((4, 8), dtype=np.uint8)
+        shown[:2, x : x + 2] = 1
+        mask = Mask(size=(4, 8), counts=_native.coco_rle_encode(shown).decode())
+        regions.append(Region(box=(x, 0, x + 2, 2), mask=mask, label=f"thing {x}"))
+    canvas = Canvas(kind="picture", width=8, height=4, image=DOT, regions=tuple(regions))
+    steps = (
+        Step(words="Start", kind="set", regions=(Region(item=0), Region(item=1))),
+        Step(words="Take", kind="object", inputs=(0,), regions=(Region(item=1),)),
+    )
+    body = drawn(tmp_path, [Answer(text="left", canvas=canvas, steps=steps)], "1.2")
+    assert body.count('class="shade"') == 1
+    assert body.count('class="hit"') == 2
+    assert "box" not in re.findall(r'<rect class="(\w+)"', body)
+    assert re.findall(r'<text class="tag"[^>]*>([^<]+)</text>', body) == ["thing 5"]
+    assert body.count('class="ring"') == 1
 
 
 def test_an_empty_page_says_so(tmp_path: Path) -> None:

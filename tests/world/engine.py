@@ -46,6 +46,9 @@ def _step(name: str, operands: list[Any], values: list[str], scene: Json) -> Any
         return only
     if name == "relate":
         return sorted(scene["relationships"][values[0]][operands[0]])
+    if name == "filter_visible":
+        wanted = {"fully visible": 1, "partially visible": 2}[values[0]]
+        return [o for o in operands[0] if scene["visibility"][o] == wanted]
     if name == "filter_ordinal":
         return [_ordinal(operands[0], values, objects)]
     if head == "filter":

@@ -11,7 +11,12 @@ import pytest
 
 from pyvqa import _native
 from pyvqa.programs.scenes import Scenes, from_table
-from pyvqa.world.questions import QuestionGenerator, expression_records, generate_expressions
+from pyvqa.world.questions import (
+    GeneratorSettings,
+    QuestionGenerator,
+    expression_records,
+    generate_expressions,
+)
 from pyvqa.world.scenes import sample_scenes
 from pyvqa.world.template_files import read_templates
 from pyvqa.world.verify import wrong_answers
@@ -123,6 +128,42 @@ def test_the_executor_agrees_and_notices_a_wrong_set() -> None:
     assert min(seen["fully visible"], seen["partially visible"]) > 50
     questions.objects[questions.offsets[5] - 1] ^= np.uint64(1)
     assert wrong_answers(questions, scenes).tolist() == [4]
+
+
+def test_false_premises_refer_to_nothing_and_change_nothing_else() -> None:
+    scenes, _ = with_visibility(100)
+    templates = read_templates(None, "clevr-ref")
+    plain = QuestionGenerator(templates).generate(scenes, seed=1)
+    mixed = QuestionGenerator(templates, GeneratorSettings(false_premise=3)).generate(
+        scenes, seed=1
+    )
+    empty = np.array(mixed.answers()) == "0"
+    assert len(wrong_answers(mixed, scenes)) == 0
+    assert [t for t, e in zip(mixed.text, empty, strict=True) if not e] == plain.text
+    assert int(empty.sum()) > 2.9 * 100
+    # the one that unites two different sets cannot unite two empty ones
+    assert len(set(mixed.family[empty].tolist())) == 25
+    records = expression_records(mixed, "val", [(i, f"{i}.png") for i in range(100)])
+    uses: Counter[str] = Counter()
+    for record, is_empty in zip(records, empty, strict=True):
+        last = record["program"][-1]
+        assert (last["_output"] == []) == is_empty
+        if is_empty:
+            assert len(record["program"]) > 1
+            uses.update(step["type"] for step in record["program"])
+    assert uses["filter_ordinal"] > 50
+    assert uses["filter_visible"] > 10
+
+
+def test_false_premises_hold_on_their_scenes(scene_records: list[dict[str, Any]]) -> None:
+    scenes = sample_scenes(7, 0, 100).pack()
+    settings = GeneratorSettings(per_scene=1, false_premise=2)
+    records = generate_expressions(scenes, seed=3, settings=settings)
+    empty = [record for record in records if record["program"][-1]["_output"] == []]
+    assert len(empty) > 1.9 * 100
+    for record in empty:
+        results = engine.run(record["program"], scene_records[record["image_index"]])
+        assert results == [step["_output"] for step in record["program"]]
 
 
 def test_the_number_of_matches_is_drawn_first(tmp_path: Path) -> None:

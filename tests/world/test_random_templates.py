@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 
 from pyvqa.errors import DataError
-from pyvqa.world.questions import GeneratorSettings, QuestionGenerator, question_records
+from pyvqa.world.questions import (
+    GeneratorSettings,
+    QuestionGenerator,
+    expression_records,
+    question_records,
+)
 from pyvqa.world.scenes import sample_scenes
 
 from . import engine
@@ -117,6 +122,34 @@ def test_random_templates(tmp_path: Path) -> None:
             asked += 1
     assert refused > 30
     assert asked > 500
+
+
+def test_random_templates_of_expressions(tmp_path: Path) -> None:
+    """Sets that must be empty are found by the same search: none of them may be wrong either."""
+    draw = random.Random(21)
+    world = sample_scenes(3, 0, 12)
+    scenes, records = world.pack(), world.records("val")
+    settings = GeneratorSettings(max_visits=2000, false_premise=2)
+    names = [(i, f"{i}.png") for i in range(len(world))]
+    found = {True: 0, False: 0}
+    for _ in range(800):
+        template = random_template(draw)
+        ends = template["nodes"][-1]["type"]
+        if not ends.startswith("nonsense") and KINDS[ends][1] == "set":
+            template["nodes"].append(node("count", [len(template["nodes"]) - 1]))
+        templates = folder(tmp_path, template, language="clevr-ref")
+        try:
+            generator = QuestionGenerator(templates, settings)
+        except DataError:
+            continue
+        for record in expression_records(generator.generate(scenes, seed=1), "val", names):
+            results = engine.run(record["program"], records[record["image_index"]])
+            for result, step in zip(results, record["program"], strict=True):
+                if isinstance(result, list) or step["type"] == "unique":
+                    assert result == step["_output"]
+            found[results[-1] == []] += 1
+    assert found[True] > 300
+    assert found[False] > 300
 
 
 def test_a_result_used_over_and_over_is_refused(tmp_path: Path) -> None:

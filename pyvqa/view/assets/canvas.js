@@ -72,6 +72,7 @@ function drawCanvas(canvas, steps, index) {
   else if (canvas.image)
     root.append(shape("image", { href: canvas.image, width: canvas.width, height: canvas.height }));
   const alive = step ? subjects(steps, index) : regions.map((_, i) => i);
+  if (step && regions.some((r) => r.mask)) root.append(spotlight(canvas, alive));
   drawExtras(root, step);
   const linked = step ? (step.links || []).flatMap((l) => [l.i, l.j]) : [];
   const order = regions.map((_, i) => i).sort((a, b) => regions[a].box[3] - regions[b].box[3]);
@@ -80,11 +81,32 @@ function drawCanvas(canvas, steps, index) {
     if (!alive.includes(i) && !linked.includes(i)) node.classList.add("faded");
     root.append(node);
   }
-  if (step) drawMarks(root, regions, steps, index, alive, plan);
+  if (step) drawMarks(root, canvas, steps, index, alive);
   return root;
+}
+// Darkens a picture but for the masks of some of its regions.
+function spotlight(canvas, alive) {
+  const { width, height } = canvas;
+  const surface = element("canvas", { width, height });
+  const context = surface.getContext("2d");
+  const image = context.createImageData(width, height);
+  for (let p = 3; p < image.data.length; p += 4) image.data[p] = 150;
+  for (const i of alive)
+    eachPixel(canvas.regions[i].mask, (p) => {
+      image.data[4 * p + 3] = 0;
+    });
+  context.putImageData(image, 0, 0);
+  return shape("image", { class: "shade", href: surface.toDataURL(), width, height });
 }
 function picturePart(region, step, i) {
   const [x0, y0, x1, y1] = region.box;
+  if (region.mask)
+    return shape(
+      "g",
+      { class: "thing" },
+      shape("title", {}, region.label || ""),
+      shape("rect", { class: "hit", x: x0, y: y0, width: x1 - x0, height: y1 - y0 }),
+    );
   const own = step && (step.regions || []).find((r) => r.item === i);
   const weight = own ? (own.weight ?? 1) : 0;
   return shape(
@@ -134,8 +156,9 @@ function drawExtras(root, step) {
       );
   }
 }
-function drawMarks(root, regions, steps, index, alive, plan) {
+function drawMarks(root, canvas, steps, index, alive) {
   const step = steps[index];
+  const regions = canvas.regions || [];
   for (const i of new Set(waiting(steps, index))) {
     const [x, y, r] = centre(regions[i]);
     root.append(shape("circle", { class: "waiting", cx: x, cy: y, r: r + 9 }));
@@ -161,12 +184,13 @@ function drawMarks(root, regions, steps, index, alive, plan) {
     );
   }
   const anchors = (step.links || []).slice(0, 1).map((l) => l.i);
-  const chosen = step.kind === "object" ? items(step) : plan ? anchors : [];
+  const marked = canvas.kind === "plan" || regions.some((r) => r.mask);
+  const chosen = step.kind === "object" ? items(step) : marked ? anchors : [];
   if (["word", "truth"].includes(step.kind)) chosen.push(...alive);
   for (const i of chosen) {
     const [x, y, r] = centre(regions[i]);
     root.append(shape("circle", { class: "ring", cx: x, cy: y, r: r + 6 }));
-    if (step.kind === "object") root.append(tag(x, y + r + 24, regions[i].label));
+    if (step.kind === "object") root.append(tag(canvas, x, y + r + 24, regions[i].label));
   }
   if (step.kind === "number" && (step.inputs || []).length === 1) {
     alive.forEach((i, k) => {
@@ -178,7 +202,7 @@ function drawMarks(root, regions, steps, index, alive, plan) {
     });
   }
 }
-function tag(x, y, text) {
-  const clear = Math.max(90, Math.min(390, x));
-  return shape("text", { class: "tag", x: clear, y: Math.min(y, 458) }, text || "");
+function tag(canvas, x, y, text) {
+  const clear = Math.max(90, Math.min(canvas.width - 90, x));
+  return shape("text", { class: "tag", x: clear, y: Math.min(y, canvas.height - 22) }, text || "");
 }

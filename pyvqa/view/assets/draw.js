@@ -228,11 +228,9 @@ function floor(canvas) {
   return parts;
 }
 
-function maskPicture(mask) {
+// Calls `visit` with the row-major place of every pixel of a mask (COCO's compressed counts).
+function eachPixel(mask, visit) {
   const [height, width] = mask.size;
-  const surface = element("canvas", { width, height });
-  const context = surface.getContext("2d");
-  const pixels = context.createImageData(width, height);
   const runs = [];
   for (let at = 0; at < mask.counts.length;) {
     let value = 0,
@@ -248,11 +246,17 @@ function maskPicture(mask) {
   }
   let place = 0;
   runs.forEach((run, k) => {
-    for (let p = place; k % 2 && p < place + run && p < width * height; p++) {
-      pixels.data.set([47, 91, 215, 150], 4 * ((p % height) * width + Math.floor(p / height)));
-    }
+    for (let p = place; k % 2 && p < place + run && p < width * height; p++)
+      visit((p % height) * width + Math.floor(p / height));
     place += run;
   });
+}
+function maskPicture(mask) {
+  const [height, width] = mask.size;
+  const surface = element("canvas", { width, height });
+  const context = surface.getContext("2d");
+  const pixels = context.createImageData(width, height);
+  eachPixel(mask, (p) => pixels.data.set([47, 91, 215, 150], 4 * p));
   context.putImageData(pixels, 0, 0);
   return surface.toDataURL();
 }

@@ -1,0 +1,340 @@
+// Sixteen rays side by side, or one: the maths of the renderer is written once for a number type F
+// that is `Lanes` on a CPU and `float` on a device. Every operation is one correctly rounded IEEE
+// operation per lane, so both give the same bits, on every instruction set.
+#pragma once
+
+#include <cstdint>
+
+#include "common/host_device.h"
+
+#if defined(__x86_64__) && !defined(__CUDACC__)
+#include <immintrin.h>
+#endif
+
+// A function that is too large to be copied to everywhere it is called from.
+#if defined(__CUDACC__)
+#define PV_FN __host__ __device__ inline
+#else
+#define PV_FN inline
+#endif
+
+// Before a loop that a device would otherwise unroll at the price of its registers.
+#if defined(__CUDACC__)
+#define PV_ROLLED _Pragma("unroll 1")
+#else
+#define PV_ROLLED
+#endif
+
+namespace pyvqa {
+namespace {
+
+constexpr int kLanes = 16;
+
+// ---- one ray
+
+PV_HD float root(float a) {
+#if defined(__CUDA_ARCH__)
+  return __fsqrt_rn(a);
+#else
+  return __builtin_sqrtf(a);
+#endif
+}
+PV_HD float select(bool m, float a, float b) { return m ? a : b; }
+PV_HD int32_t select(bool m, int32_t a, int32_t b) { return m ? a : b; }
+PV_HD bool any(bool m) { return m; }
+PV_HD uint32_t bits(bool m) { return m ? 1 : 0; }
+PV_HD float to_float(int32_t a) { return static_cast<float>(a); }
+PV_HD int32_t to_int(float a) { return static_cast<int32_t>(a); }  // of a value known to fit
+PV_HD float as_float(int32_t a) {
+  union {
+    int32_t i;
+    float f;
+  } bits{a};
+  return bits.f;
+}
+PV_HD float lookup(const float* table, int32_t at) { return table[at]; }
+
+template <class F>
+struct Of;
+template <>
+struct Of<float> {
+  using Mask = bool;
+  using Int = int32_t;
+  using Word = uint32_t;
+};
+
+// ---- sixteen rays
+
+#if !defined(__CUDACC__)
+#if defined(PV_ISA_avx512)
+
+// Every intrinsic is called in its zero-masked form: the plain ones read an undefined register,
+// which the compiler warns of.
+constexpr __mmask16 kAll = 0xffff;
+
+struct Flags {
+  __mmask16 v;
+};
+struct Ints {
+  __m512i v;
+};
+struct Words {
+  __m512i v;
+};
+struct Lanes {
+  __m512 v;
+  Lanes() = default;
+  PV_HD Lanes(__m512 x) : v(x) {}
+  PV_HD Lanes(float x) : v(_mm512_set1_ps(x)) {}
+};
+
+PV_HD Lanes lanes(__m512 x) {
+  Lanes a;
+  a.v = x;
+  return a;
+}
+PV_HD Lanes operator+(Lanes a, Lanes b) { return lanes(_mm512_add_ps(a.v, b.v)); }
+PV_HD Lanes operator-(Lanes a, Lanes b) { return lanes(_mm512_sub_ps(a.v, b.v)); }
+PV_HD Lanes operator*(Lanes a, Lanes b) { return lanes(_mm512_mul_ps(a.v, b.v)); }
+PV_HD Lanes operator/(Lanes a, Lanes b) { return lanes(_mm512_div_ps(a.v, b.v)); }
+PV_HD Lanes root(Lanes a) { return lanes(_mm512_maskz_sqrt_ps(kAll, a.v)); }
+PV_HD Flags operator<(Lanes a, Lanes b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
+PV_HD Flags operator<=(Lanes a, Lanes b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LE_OQ)}; }
+PV_HD Flags operator==(Ints a, Ints b) { return {_mm512_cmpeq_epi32_mask(a.v, b.v)}; }
+PV_HD Flags operator&(Flags a, Flags b) { return {static_cast<__mmask16>(a.v & b.v)}; }
+PV_HD Flags operator|(Flags a, Flags b) { return {static_cast<__mmask16>(a.v | b.v)}; }
+PV_HD Flags operator!(Flags a) { return {static_cast<__mmask16>(~a.v)}; }
+PV_HD Lanes select(Flags m, Lanes a, Lanes b) { return lanes(_mm512_mask_blend_ps(m.v, b.v, a.v)); }
+PV_HD Ints select(Flags m, Ints a, Ints b) { return {_mm512_mask_blend_epi32(m.v, b.v, a.v)}; }
+PV_HD bool any(Flags m) { return m.v != 0; }
+PV_HD Flags flags(bool on) { return {static_cast<__mmask16>(on ? 0xffff : 0)}; }
+PV_HD Ints ints(int32_t a) { return {_mm512_set1_epi32(a)}; }
+PV_HD Ints operator+(Ints a, Ints b) { return {_mm512_add_epi32(a.v, b.v)}; }
+PV_HD Ints operator*(Ints a, Ints b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
+PV_HD Words words(uint32_t a) { return {_mm512_set1_epi32(static_cast<int32_t>(a))}; }
+PV_HD Words operator+(Words a, Words b) { return {_mm512_add_epi32(a.v, b.v)}; }
+PV_HD Words operator*(Words a, Words b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
+PV_HD Words operator^(Words a, Words b) { return {_mm512_xor_si512(a.v, b.v)}; }
+PV_HD Words operator&(Words a, Words b) { return {_mm512_and_si512(a.v, b.v)}; }
+PV_HD Words operator|(Words a, Words b) { return {_mm512_or_si512(a.v, b.v)}; }
+PV_HD Words as_words(Lanes a) { return {_mm512_castps_si512(a.v)}; }
+PV_HD uint32_t bits(Flags m) { return m.v; }
+PV_HD Words operator>>(Words a, int by) {
+  return {_mm512_maskz_srli_epi32(kAll, a.v, static_cast<unsigned>(by))};
+}
+PV_HD Lanes to_float(Ints a) { return lanes(_mm512_maskz_cvtepi32_ps(kAll, a.v)); }
+PV_HD Ints to_int(Lanes a) { return {_mm512_maskz_cvttps_epi32(kAll, a.v)}; }
+PV_HD Lanes as_float(Ints a) { return lanes(_mm512_castsi512_ps(a.v)); }
+PV_HD Ints as_int(Words a) { return {a.v}; }
+PV_HD Words as_words(Ints a) { return {a.v}; }
+PV_HD Lanes load(const float* from) { return lanes(_mm512_loadu_ps(from)); }
+PV_HD Ints load(const int32_t* from) { return {_mm512_loadu_si512(from)}; }
+PV_HD Words load(const uint32_t* from) { return {_mm512_loadu_si512(from)}; }
+PV_HD void store(Lanes a, float* to) { _mm512_storeu_ps(to, a.v); }
+PV_HD void store(Ints a, int32_t* to) { _mm512_storeu_si512(to, a.v); }
+PV_HD Lanes lookup(const float* table, Ints at) {
+  return lanes(_mm512_mask_i32gather_ps(_mm512_setzero_ps(), kAll, at.v, table, 4));
+}
+PV_HD Lanes smaller(Lanes a, Lanes b) { return lanes(_mm512_maskz_min_ps(kAll, a.v, b.v)); }
+PV_HD Lanes larger(Lanes a, Lanes b) { return lanes(_mm512_maskz_max_ps(kAll, a.v, b.v)); }
+PV_HD Lanes magnitude(Lanes a) {
+  return lanes(_mm512_and_ps(a.v, _mm512_castsi512_ps(_mm512_set1_epi32(0x7fffffff))));
+}
+
+#else
+
+#pragma GCC diagnostic ignored "-Wpsabi"
+typedef float FloatVector __attribute__((vector_size(64)));
+typedef int32_t IntVector __attribute__((vector_size(64)));
+typedef uint32_t WordVector __attribute__((vector_size(64)));
+
+struct Flags {
+  IntVector v;
+};
+struct Ints {
+  IntVector v;
+};
+struct Words {
+  WordVector v;
+};
+struct Lanes {
+  FloatVector v;
+  Lanes() = default;
+  PV_HD Lanes(FloatVector x) : v(x) {}
+  PV_HD Lanes(float x) : v(x - FloatVector{}) {}
+};
+
+PV_HD Lanes operator+(Lanes a, Lanes b) { return a.v + b.v; }
+PV_HD Lanes operator-(Lanes a, Lanes b) { return a.v - b.v; }
+PV_HD Lanes operator*(Lanes a, Lanes b) { return a.v * b.v; }
+PV_HD Lanes operator/(Lanes a, Lanes b) { return a.v / b.v; }
+PV_HD Lanes root(Lanes a) {
+  for (int k = 0; k < kLanes; ++k) a.v[k] = __builtin_sqrtf(a.v[k]);
+  return a;
+}
+PV_HD Flags operator<(Lanes a, Lanes b) { return {a.v < b.v}; }
+PV_HD Flags operator<=(Lanes a, Lanes b) { return {a.v <= b.v}; }
+PV_HD Flags operator==(Ints a, Ints b) { return {a.v == b.v}; }
+PV_HD Flags operator&(Flags a, Flags b) { return {a.v & b.v}; }
+PV_HD Flags operator|(Flags a, Flags b) { return {a.v | b.v}; }
+PV_HD Flags operator!(Flags a) { return {~a.v}; }
+PV_HD Lanes select(Flags m, Lanes a, Lanes b) { return m.v ? a.v : b.v; }
+PV_HD Ints select(Flags m, Ints a, Ints b) { return {m.v ? a.v : b.v}; }
+PV_HD bool any(Flags m) {
+  int32_t seen = 0;
+  for (int k = 0; k < kLanes; ++k) seen |= m.v[k];
+  return seen != 0;
+}
+PV_HD Flags flags(bool on) { return {IntVector{} - (on ? 1 : 0)}; }
+PV_HD Ints ints(int32_t a) { return {IntVector{} + a}; }
+PV_HD Ints operator+(Ints a, Ints b) { return {a.v + b.v}; }
+PV_HD Ints operator*(Ints a, Ints b) { return {a.v * b.v}; }
+PV_HD Words words(uint32_t a) { return {WordVector{} + a}; }
+PV_HD Words operator+(Words a, Words b) { return {a.v + b.v}; }
+PV_HD Words operator*(Words a, Words b) { return {a.v * b.v}; }
+PV_HD Words operator^(Words a, Words b) { return {a.v ^ b.v}; }
+PV_HD Words operator&(Words a, Words b) { return {a.v & b.v}; }
+PV_HD Words operator|(Words a, Words b) { return {a.v | b.v}; }
+PV_HD Words as_words(Lanes a) { return {reinterpret_cast<WordVector>(a.v)}; }
+PV_HD uint32_t bits(Flags m) {
+  uint32_t seen = 0;
+  for (int k = 0; k < kLanes; ++k) seen |= (static_cast<uint32_t>(m.v[k]) & 1u) << k;
+  return seen;
+}
+PV_HD Words operator>>(Words a, int by) { return {a.v >> by}; }
+PV_HD Lanes to_float(Ints a) { return __builtin_convertvector(a.v, FloatVector); }
+PV_HD Ints to_int(Lanes a) { return {__builtin_convertvector(a.v, IntVector)}; }
+PV_HD Lanes as_float(Ints a) { return reinterpret_cast<FloatVector>(a.v); }
+PV_HD Ints as_int(Words a) { return {reinterpret_cast<IntVector>(a.v)}; }
+PV_HD Words as_words(Ints a) { return {reinterpret_cast<WordVector>(a.v)}; }
+PV_HD Lanes load(const float* from) {
+  Lanes a;
+  __builtin_memcpy(&a.v, from, sizeof a.v);
+  return a;
+}
+PV_HD Ints load(const int32_t* from) {
+  Ints a;
+  __builtin_memcpy(&a.v, from, sizeof a.v);
+  return a;
+}
+PV_HD Words load(const uint32_t* from) {
+  Words a;
+  __builtin_memcpy(&a.v, from, sizeof a.v);
+  return a;
+}
+PV_HD void store(Lanes a, float* to) { __builtin_memcpy(to, &a.v, sizeof a.v); }
+PV_HD void store(Ints a, int32_t* to) { __builtin_memcpy(to, &a.v, sizeof a.v); }
+PV_HD Lanes lookup(const float* table, Ints at) {
+  Lanes a;
+  for (int k = 0; k < kLanes; ++k) a.v[k] = table[at.v[k]];
+  return a;
+}
+
+#endif
+
+template <>
+struct Of<Lanes> {
+  using Mask = Flags;
+  using Int = Ints;
+  using Word = Words;
+};
+
+PV_HD Lanes operator-(Lanes a) { return Lanes(-0.0f) - a; }
+PV_HD Lanes& operator+=(Lanes& a, Lanes b) { return a = a + b; }
+PV_HD Lanes& operator*=(Lanes& a, Lanes b) { return a = a * b; }
+PV_HD Flags operator>(Lanes a, Lanes b) { return b < a; }
+PV_HD Flags operator>=(Lanes a, Lanes b) { return b <= a; }
+#endif
+
+template <class F>
+using Mask = typename Of<F>::Mask;
+template <class F>
+using Int = typename Of<F>::Int;
+template <class F>
+using Word = typename Of<F>::Word;
+
+// The same value in every lane.
+template <class F>
+struct Splat {
+  PV_HD static int32_t integer(int32_t a) { return a; }
+  PV_HD static uint32_t word(uint32_t a) { return a; }
+  PV_HD static bool mask(bool a) { return a; }
+};
+#if !defined(__CUDACC__)
+template <>
+struct Splat<Lanes> {
+  PV_HD static Ints integer(int32_t a) { return ints(a); }
+  PV_HD static Words word(uint32_t a) { return words(a); }
+  PV_HD static Flags mask(bool a) { return flags(a); }
+};
+#endif
+PV_HD uint32_t as_words(float a) {
+  union {
+    float f;
+    uint32_t u;
+  } both{a};
+  return both.u;
+}
+PV_HD uint32_t as_words(int32_t a) { return static_cast<uint32_t>(a); }
+PV_HD int32_t as_int(uint32_t a) { return static_cast<int32_t>(a); }
+
+// The second where either is not a number.
+template <class F>
+PV_HD F smaller(F a, F b) {
+  return select(a < b, a, b);
+}
+template <class F>
+PV_HD F larger(F a, F b) {
+  return select(a > b, a, b);
+}
+template <class F>
+PV_HD F magnitude(F a) {
+  return select(a < F(0.0f), F(0.0f) - a, a);
+}
+template <class F>
+PV_HD F clamped(F a, float low, float high) {
+  return smaller(larger(a, F(low)), F(high));
+}
+
+// ---- vectors
+
+template <class F>
+struct Vec3 {
+  F x, y, z;
+};
+
+template <class F>
+PV_HD Vec3<F> operator+(const Vec3<F>& a, const Vec3<F>& b) {
+  return {a.x + b.x, a.y + b.y, a.z + b.z};
+}
+template <class F>
+PV_HD Vec3<F> operator-(const Vec3<F>& a, const Vec3<F>& b) {
+  return {a.x - b.x, a.y - b.y, a.z - b.z};
+}
+template <class F>
+PV_HD Vec3<F> operator*(const Vec3<F>& a, F s) {
+  return {a.x * s, a.y * s, a.z * s};
+}
+template <class F>
+PV_HD F dot(const Vec3<F>& a, const Vec3<F>& b) {
+  return a.x * b.x + a.y * b.y + a.z * b.z;
+}
+template <class F>
+PV_HD Vec3<F> cross(const Vec3<F>& a, const Vec3<F>& b) {
+  return {a.y * b.z - a.z * b.y, a.z * b.x - a.x * b.z, a.x * b.y - a.y * b.x};
+}
+template <class F>
+PV_HD Vec3<F> unit(const Vec3<F>& a) {
+  return a * (F(1.0f) / root(larger(dot(a, a), F(1e-30f))));
+}
+template <class F>
+PV_HD Vec3<F> select(Mask<F> m, const Vec3<F>& a, const Vec3<F>& b) {
+  return {select(m, a.x, b.x), select(m, a.y, b.y), select(m, a.z, b.z)};
+}
+template <class F>
+PV_HD Vec3<F> wide(const float* a) {
+  return {F(a[0]), F(a[1]), F(a[2])};
+}
+
+}  // namespace
+}  // namespace pyvqa

@@ -1,0 +1,123 @@
+// From rays to pixels: how many rays a pixel gets, where they go, and the bytes they become.
+#pragma once
+
+#include "render/shade.h"
+
+namespace pyvqa {
+namespace {
+
+constexpr float kSmooth = 0.97f;  // cosine between neighbours' normals of one smooth surface
+
+// What one picture is drawn with and where its first results are.
+struct Frame_maps {
+  const int16_t* ids;
+  const float* normals;
+};
+
+// Where a share of the light that falls on a pixel comes from, in pixels from its centre: the
+// quantiles of a Blackman-Harris window 1.5 pixels wide.
+PV_HD float filter_place(float share) {
+  static constexpr float places[33] = {
+      -0.6000f, -0.3850f, -0.3211f, -0.2778f, -0.2435f, -0.2145f, -0.1889f, -0.1657f, -0.1441f,
+      -0.1239f, -0.1047f, -0.0862f, -0.0684f, -0.0509f, -0.0338f, -0.0169f, -0.0000f, 0.0168f,
+      0.0337f,  0.0509f,  0.0683f,  0.0862f,  0.1046f,  0.1239f,  0.1441f,  0.1656f,  0.1888f,
+      0.2144f,  0.2435f,  0.2777f,  0.3210f,  0.3849f,  0.6000f};
+  const float at = share * 32.0f;
+  const int low = static_cast<int>(at) < 31 ? static_cast<int>(at) : 31;
+  return places[low] + (at - static_cast<float>(low)) * (places[low + 1] - places[low]);
+}
+
+PV_HD uint32_t scrambled_word(uint32_t x) { return scrambled<float>(x); }
+
+// The key of a ray's random numbers: nothing but the picture's seed, the pixel and the ray.
+PV_HD uint32_t ray_key(uint64_t seed, uint32_t pixel, uint32_t ray) {
+  const uint32_t low = static_cast<uint32_t>(seed), high = static_cast<uint32_t>(seed >> 32);
+  const uint32_t picture = scrambled_word(low ^ scrambled_word(high + 0x51ed270bu));
+  return scrambled_word(scrambled_word(picture + pixel) + ray * 0x9e3779b9u);
+}
+
+struct Place {
+  float x, y;
+  uint32_t key;
+};
+
+// Ray `ray` of `count` through a pixel.
+PV_HD Place ray_place(uint64_t seed, int32_t width, int32_t x, int32_t y, int ray, int count) {
+  const uint32_t pixel =
+      static_cast<uint32_t>(y) * static_cast<uint32_t>(width) + static_cast<uint32_t>(x);
+  Place place{to_float(x) + 0.5f, to_float(y) + 0.5f,
+              ray_key(seed, pixel, static_cast<uint32_t>(ray))};
+  if (count == 1) return place;
+  float a, b, shift_a, shift_b;
+  spread_point(static_cast<uint32_t>(ray), a, b);
+  Random<float>{ray_key(seed, pixel, 0x7fffffffu)}.pair(0, shift_a, shift_b);
+  place.x += filter_place(wrapped(a + shift_a));
+  place.y += filter_place(wrapped(b + shift_b));
+  return place;
+}
+
+// How many rays a pixel gets: most where objects or faces meet, more on metal than elsewhere.
+PV_HD int rays_of_pixel(const Solid* solids, const Frame_maps& maps, int32_t height, int32_t width,
+                        int32_t x, int32_t y, int samples) {
+  const int64_t here = int64_t{y} * width + x;
+  const int id = maps.ids[here];
+  const float* n = maps.normals + 3 * here;
+  bool edge = false;
+  for (int32_t j = y > 0 ? y - 1 : 0; j <= (y + 1 < height ? y + 1 : y); ++j)
+    for (int32_t i = x > 0 ? x - 1 : 0; i <= (x + 1 < width ? x + 1 : x); ++i) {
+      const int64_t there = int64_t{j} * width + i;
+      const float* m = maps.normals + 3 * there;
+      edge = edge || maps.ids[there] != id ||
+             (id >= 0 && n[0] * m[0] + n[1] * m[1] + n[2] * m[2] < kSmooth);
+    }
+  if (edge) return samples;
+  const int count = id >= 0 && solids[id].metal != 0 ? samples / 4 : samples / 16;
+  return count < 1 ? 1 : count;
+}
+
+// Few rays through a pixel look around a lot, many look around little.
+PV_HD Effort effort_of(int rays, int samples) {
+  if (samples < 4) return {4, 4, 4};
+  if (rays == 1) return {16, 16, 8};
+  if (rays <= 4) return {8, 8, 4};
+  return {4, 4, 2};
+}
+
+// What one ray through a pixel sees.
+PV_FN Vec3<float> ray_color(const Stage& stage, uint64_t seed, int32_t x, int32_t y, int ray,
+                            int rays, int samples) {
+  const Place place = ray_place(seed, stage.view->width, x, y, ray, rays);
+  float depth;
+  const Vec3<float> d = direction(*stage.view, place.x, place.y, depth);
+  Sight<float> sight = nothing_seen<float>();
+  for (int k = 0; k < stage.count; ++k) {
+    const Solid& s = stage.solids[k];
+    const bool near = x >= s.left - 1 && x <= s.right && y >= s.top - 1 && y <= s.bottom;
+    if (near && s.right > s.left && s.bottom > s.top) look_at(s, k, d, depth, sight);
+  }
+  return brightness(stage, d, sight, effort_of(rays, samples), Random<float>{place.key});
+}
+
+PV_HD float screen_level(float linear) {
+  const float l = clamped(linear, 0.0f, 1.0f);
+  const float curve =
+      l <= 0.0031308f ? 12.92f * l : 1.055f * exp2(log2(l) * (1.0f / 2.4f)) - 0.055f;
+  return 255.0f * curve;
+}
+
+// The bytes of a pixel from its linear colour: the screen's curve and some grain.
+PV_HD void write_pixel(const float* linear, float grain, uint64_t seed, uint32_t pixel,
+                       uint8_t* to) {
+  const Random<float> random{ray_key(seed, pixel, 0x7ffffffeu)};
+  float a, b, c, d;
+  random.pair(0, a, b);
+  random.pair(1, c, d);
+  const float noise = grain * 1.7320508f * (a + b + c + d - 2.0f);
+  for (int i = 0; i < 3; ++i) {
+    const float level = clamped(screen_level(linear[i]) + noise, 0.0f, 255.0f);
+    to[i] = static_cast<uint8_t>(to_int(level + 0.5f));
+  }
+}
+
+}  // namespace
+}  // namespace pyvqa
