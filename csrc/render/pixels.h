@@ -81,7 +81,7 @@ PV_HD int rays_of_pixel(const Solid* solids, const Frame_maps& maps, int32_t hei
 PV_HD Effort effort_of(int rays, int samples, bool object) {
   if (samples < 4) return {4, 4, 4, false};
   if (rays == 1) return {16, object ? 16 : 40, 8, !object};
-  if (rays <= 4) return {8, 8, 4, false};
+  if (rays <= 4) return {8, 8, 8, false};
   return {4, 4, 2, false};
 }
 
