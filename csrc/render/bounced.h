@@ -70,7 +70,7 @@ PV_HD Vec3<F> from_below(const Stage& stage, const Surface<F>& at) {
 // How bright objects look to a ray, without shadows.
 template <class F>
 PV_FN Vec3<F> object_brightness(const Stage& stage, const Surface<F>& at, const Random<F>& random) {
-  const Finish<F> finish = finish_of(at, true);
+  const Finish<F> finish = plain_finish(at);
   const Light<F> light = direct_light(stage, at, finish, Care{1, 0, false}, random);
   Vec3<F> out = (light.matt + from_below(stage, at)) * F(1.0f / kPi);
   if (any(at.metal)) {
@@ -86,7 +86,7 @@ template <class F>
 PV_FN Vec3<F> beyond_surroundings(const Stage& stage, const Vec3<F>& o, const Vec3<F>& d,
                                   const Int<F>& skip, Mask<F> wants_ground,
                                   const Random<F>& random) {
-  const Sight<F> sight = nearest_object(stage, o, d, skip);
+  const Sight<F> sight = nearest_object(stage, o, d, skip, wants_ground);
   const F ground = select(d.z < F(-1e-4f), F(0.0f) - o.z / smaller(d.z, F(-1e-4f)), F(1e29f));
   const Mask<F> object = sight.distance < ground;
   if (!any(object)) return nowhere<F>();
@@ -113,26 +113,13 @@ PV_HD Vec3<F> glimpse(const Stage& stage, const Vec3<F>& o, const Vec3<F>& d, co
          beyond_surroundings(stage, o, d, skip, Splat<F>::mask(true), random);
 }
 
-// Whether some object takes up a share of the view from any place of the ball that counts.
 template <class F>
 PV_HD Mask<F> near_objects(const Stage& stage, const Surface<F>& at) {
   Mask<F> close = Splat<F>::mask(false);
   PV_ROLLED
-  for (int k = 0; k < stage.count; ++k) {
-    const Solid& s = stage.solids[k];
-    if (!(s.radius > 0)) continue;
-    const Vec3<F> apart = wide<F>(s.centre) - at.p;
-    close = close | (dot(apart, apart) < F(30.0f * s.radius * s.radius));
-  }
+  for (int k = 0; k < stage.count; ++k)
+    if (stage.solids[k].radius > 0) close = close | is_near(stage.solids[k], at.p);
   return close & at.there;
-}
-
-// A direction of the upper half, as often as its cosine is large.
-template <class F>
-PV_HD Vec3<F> cosine_direction(const Frame<F>& frame, F a, F b) {
-  const F r = root(a), z = root(F(1.0f) - a);
-  return from_frame(frame, r * sine_of_turns(b + F(0.25f)), r * sine_of_turns(b),
-                    larger(z, F(0.001f)));
 }
 
 constexpr int kAround = 16;  // directions that stand for half a sphere
@@ -166,15 +153,19 @@ PV_FN Vec3<F> surrounding_light(const Stage& stage, const Surface<F>& at, const 
   return low * ((F(0.5f * kPi) - share) / low_sum) + high * ((F(0.5f * kPi) + share) / high_sum);
 }
 
-// Light that reaches matt surfaces from others. Only what objects change about it is looked for at
-// random, with `count` rays.
+// Light that reaches matt surfaces from others. Only what objects change about it is looked for,
+// with `count` rays: at random or, without noise, in fixed directions.
 template <class F>
-PV_FN Vec3<F> bounced_light(const Stage& stage, const Surface<F>& at, int count,
+PV_FN Vec3<F> bounced_light(const Stage& stage, const Surface<F>& at, int count, bool fixed,
                             const Random<F>& random) {
   const Frame<F> frame = frame_around(at.n);
   Vec3<F> sum = nowhere<F>();
   F x, y;
-  random.pair(8, x, y);
+  if (fixed) {
+    x = y = F(0.5f / static_cast<float>(count));
+  } else {
+    random.pair(8, x, y);
+  }
   PV_ROLLED
   for (int k = 0; k < count; ++k) {
     float a, b;

@@ -9,6 +9,7 @@ namespace {
 constexpr float kBroad = 0.2f;       // roughness of metal's broad lobe
 constexpr float kBroadShare = 0.4f;  // the rest is nearly a mirror
 constexpr float kMirror = 0.01f;     // roughness of the near-mirror
+constexpr float kMetalGain = 1.05f;  // read off path-traced pictures
 constexpr float kBlurred = 0.46f;    // of metal as seen from a matt surface
 constexpr float kGloss = 0.35f;      // roughness of rubber's gloss
 constexpr float kGlossColor = 0.8f;
@@ -39,16 +40,24 @@ struct Finish {
 };
 
 template <class F>
-PV_HD Finish<F> finish_of(const Surface<F>& at, bool blurred = false) {
+PV_HD Finish<F> finish_of(const Surface<F>& at) {
   const F cosine = clamped(dot(at.n, at.v), 0.0f, 1.0f);
   const F f1 = fresnel(cosine, 1.4f), f2 = fresnel(cosine, 1.2f);
   const F one(1.0f), zero(0.0f);
   return {select(at.object, (one - f1) * (one - f2), one),
           select(at.object, f1 * (one - f2), zero),
           select(at.object, f2 * F(kGlossColor), zero),
-          brushed(blurred ? kBlurred : kBroad),
-          blurred ? 1.0f : kBroadShare,
+          brushed(kBroad),
+          kBroadShare,
           brushed_frame(at)};
+}
+
+// As matt surfaces see it: metal blurred, rubber without gloss.
+template <class F>
+PV_HD Finish<F> plain_finish(const Surface<F>& at) {
+  Finish<F> finish{F(0.94f), F(0.0f), F(0.0f), brushed(kBlurred), 1.0f, {}};
+  if (any(at.metal)) finish.frame = brushed_frame(at);
+  return finish;
 }
 
 // Light as it leaves a surface: `matt` is still to be multiplied with color / pi, `gloss` is white

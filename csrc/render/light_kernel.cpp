@@ -69,14 +69,12 @@ class Tile {
                                 column(p), line(p), to_.samples);
       most = counts[p] > most ? counts[p] : most;
     }
-    // Pixels with as many rays together: they look around alike.
     for (int rays = 1; rays <= most;) {
+      add_pixels(counts, rays, false);
+      add_pixels(counts, rays, true);
       int next = most + 1;
-      for (int p = 0; p < kTilePixels; ++p) {
-        if (counts[p] == rays) add_pixel(p, rays);
+      for (int p = 0; p < kTilePixels; ++p)
         if (counts[p] > rays && counts[p] < next) next = counts[p];
-      }
-      flush(rays);
       rays = next;
     }
     write(counts);
@@ -87,6 +85,18 @@ class Tile {
   int32_t line(int p) const { return top_ + p / kTile; }
   bool inside(int p) const { return column(p) < right_ && line(p) < bottom_; }
 
+  bool object(int p) const {
+    return to_.ids[first_ + int64_t{line(p)} * stage_.view->width + column(p)] >= 0;
+  }
+
+  // Pixels that look around alike go together.
+  void add_pixels(const int* counts, int rays, bool objects) {
+    effort_ = effort_of(rays, to_.samples, objects);
+    for (int p = 0; p < kTilePixels; ++p)
+      if (counts[p] == rays && object(p) == objects) add_pixel(p, rays);
+    flush();
+  }
+
   void add_pixel(int p, int rays) {
     for (int s = 0; s < rays; ++s) {
       const Place place = ray_place(seed_, stage_.view->width, column(p), line(p), s, rays);
@@ -94,11 +104,11 @@ class Tile {
       y_[filled_] = place.y;
       key_[filled_] = place.key;
       pixel_[filled_] = p;
-      if (++filled_ == kLanes) flush(rays);
+      if (++filled_ == kLanes) flush();
     }
   }
 
-  void flush(int rays) {
+  void flush() {
     if (filled_ == 0) return;
     for (int k = filled_; k < kLanes; ++k) {
       x_[k] = x_[filled_ - 1];
@@ -110,8 +120,7 @@ class Tile {
     Sight<Lanes> sight = nothing_seen<Lanes>();
     for (int k = 0; k < seen_count_; ++k)
       look_at(stage_.solids[seen_[k]], seen_[k], d, depth, sight);
-    const Vec3<Lanes> color =
-        brightness(stage_, d, sight, effort_of(rays, to_.samples), Random<Lanes>{load(key_)});
+    const Vec3<Lanes> color = brightness(stage_, d, sight, effort_, Random<Lanes>{load(key_)});
     alignas(64) float lanes[3][kLanes];
     store(color.x, lanes[0]);
     store(color.y, lanes[1]);
@@ -138,6 +147,7 @@ class Tile {
   int32_t left_, top_, right_ = 0, bottom_ = 0;
   int64_t first_ = 0;
   uint64_t seed_ = 0;
+  Effort effort_{};
   int filled_ = 0, seen_count_ = 0;
   alignas(64) float x_[kLanes];
   alignas(64) float y_[kLanes];

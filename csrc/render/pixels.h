@@ -6,7 +6,8 @@
 namespace pyvqa {
 namespace {
 
-constexpr float kSmooth = 0.97f;  // cosine between neighbours' normals of one smooth surface
+constexpr float kGrainLevel = 90.0f;  // where grain has the strength asked for
+constexpr float kSmooth = 0.97f;      // cosine between neighbours' normals of one smooth surface
 
 // What one picture is drawn with and where its first results are.
 struct Frame_maps {
@@ -75,17 +76,18 @@ PV_HD int rays_of_pixel(const Solid* solids, const Frame_maps& maps, int32_t hei
   return count < 1 ? 1 : count;
 }
 
-// Few rays through a pixel look around a lot, many look around little.
-PV_HD Effort effort_of(int rays, int samples) {
-  if (samples < 4) return {4, 4, 4};
-  if (rays == 1) return {16, 16, 8};
-  if (rays <= 4) return {8, 8, 4};
-  return {4, 4, 2};
+// Few rays through a pixel look around a lot, many look around little. On the even ground, what
+// little light comes from objects must not show as noise.
+PV_HD Effort effort_of(int rays, int samples, bool object) {
+  if (samples < 4) return {4, 4, 4, false};
+  if (rays == 1) return {16, object ? 16 : 40, 8, !object};
+  if (rays <= 4) return {8, 8, 8, false};
+  return {4, 4, 2, false};
 }
 
 // What one ray through a pixel sees.
 PV_FN Vec3<float> ray_color(const Stage& stage, uint64_t seed, int32_t x, int32_t y, int ray,
-                            int rays, int samples) {
+                            int rays, int samples, bool object) {
   const Place place = ray_place(seed, stage.view->width, x, y, ray, rays);
   float depth;
   const Vec3<float> d = direction(*stage.view, place.x, place.y, depth);
@@ -95,7 +97,7 @@ PV_FN Vec3<float> ray_color(const Stage& stage, uint64_t seed, int32_t x, int32_
     const bool near = x >= s.left - 1 && x <= s.right && y >= s.top - 1 && y <= s.bottom;
     if (near && s.right > s.left && s.bottom > s.top) look_at(s, k, d, depth, sight);
   }
-  return brightness(stage, d, sight, effort_of(rays, samples), Random<float>{place.key});
+  return brightness(stage, d, sight, effort_of(rays, samples, object), Random<float>{place.key});
 }
 
 PV_HD float screen_level(float linear) {
@@ -114,7 +116,10 @@ PV_HD void write_pixel(const float* linear, float grain, uint64_t seed, uint32_t
   random.pair(1, c, d);
   const float noise = grain * 1.7320508f * (a + b + c + d - 2.0f);
   for (int i = 0; i < 3; ++i) {
-    const float level = clamped(screen_level(linear[i]) + noise, 0.0f, 255.0f);
+    const float clean = screen_level(linear[i]);
+    // A path tracer's noise is fainter, on the screen's scale, where there is more light.
+    const float fades = 1.0f - (clean - kGrainLevel) * (1.0f / 250.0f);
+    const float level = clamped(clean + noise * fades, 0.0f, 255.0f);
     to[i] = static_cast<uint8_t>(to_int(level + 0.5f));
   }
 }

@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(kBlock)
     const uint64_t seed = static_cast<uint64_t>(to.seeds[b]);
     float linear[3] = {};
     for (int s = 0; s < rays; ++s) {
-      const Vec3<float> color = ray_color(stage, seed, x, y, s, rays, to.samples);
+      const Vec3<float> color = ray_color(stage, seed, x, y, s, rays, to.samples, to.ids[p] >= 0);
       linear[0] += color.x;
       linear[1] += color.y;
       linear[2] += color.z;

@@ -13,6 +13,7 @@ struct Effort {
   int shadows;  // rays to each light
   int bounced;  // rays to other surfaces
   int broad;    // rays of metal's broad lobe
+  bool fixed;   // the rays to other surfaces have the same directions everywhere
 };
 
 // How much of an edge at 1 is passed at x, where it is blurred by `blur` to either side.
@@ -76,7 +77,7 @@ template <class F>
 PV_FN Vec3<F> mirrored_brightness(const Stage& stage, const Vec3<F>& o, const Vec3<F>& d,
                                   const Int<F>& skip, Mask<F> wanted, int shadows,
                                   const Random<F>& random) {
-  Sight<F> sight = nearest_object(stage, o, d, skip);
+  Sight<F> sight = nearest_object(stage, o, d, skip, Splat<F>::mask(true));
   Surface<F> at = surface_at(stage, o, d, sight);
   const Vec3<F> lamps = lamps_along(stage, o, d, at.distance);
   at.there = at.there & wanted;
@@ -151,7 +152,8 @@ PV_FN Vec3<F> metal_brightness(const Stage& stage, const Surface<F>& at, const L
                                                effort.shadows < 4 ? effort.shadows : 4, random);
   const Vec3<F> broad = broad_brightness(stage, at, effort.broad, random);
   const Vec3<F> out = mirrored * F(1.0f - kBroadShare) + broad * F(kBroadShare) + direct.gloss;
-  return {out.x * at.color.x, out.y * at.color.y, out.z * at.color.z};
+  const Vec3<F> tint = at.color * F(kMetalGain);
+  return {out.x * tint.x, out.y * tint.y, out.z * tint.z};
 }
 
 // The linear colour that rays from the camera along d see, given the objects they see.
@@ -165,7 +167,8 @@ PV_FN Vec3<F> brightness(const Stage& stage, const Vec3<F>& d, const Sight<F>& s
   const Mask<F> gathers = (at.object | near_objects(stage, at)) & !at.metal;
   Vec3<F> bounced = glow_around(at.p) * F(kPi);
   if (any(gathers))
-    bounced = select<F>(gathers, bounced_light(stage, at, effort.bounced, random), bounced);
+    bounced =
+        select<F>(gathers, bounced_light(stage, at, effort.bounced, effort.fixed, random), bounced);
   Vec3<F> out = matt_brightness(stage, at, finish, direct, bounced);
   if (any(at.metal))
     out = select<F>(at.metal, metal_brightness(stage, at, direct, effort, random), out);

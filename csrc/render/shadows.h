@@ -6,7 +6,8 @@
 namespace pyvqa {
 namespace {
 
-constexpr int kMostRays = 16;  // of one light's shadow at one place
+constexpr int kMostRays = 16;  // to one light at a time
+constexpr int kRounds = 4;
 
 // A light as shadow rays meet it: a square at a place, or one in the sky whose rays are parallel.
 struct Target {
@@ -108,21 +109,19 @@ PV_HD Target seen_from(const Solid& s, const Target& t) {
   return local;
 }
 
-// The rays from one place to all of one light.
+// Rays from one place to all of one light.
 template <class F>
 struct Rays {
   F a[kMostRays], b[kMostRays];  // where on the light
   F open[kMostRays];             // 1 until something stands in the way
 };
 
+// `count` rays of the sequence from `first` on, all moved by x and y.
 template <class F>
-PV_FN void start_rays(Rays<F>& rays, const Random<F>& random, uint32_t purpose, int count) {
-  F x, y;
-  random.pair(purpose, x, y);
-  PV_ROLLED
+PV_FN void start_rays(Rays<F>& rays, F x, F y, int first, int count) {
   for (int s = 0; s < count; ++s) {
     float a, b;
-    spread_point(static_cast<uint32_t>(s), a, b);
+    spread_point(static_cast<uint32_t>(first + s), a, b);
     rays.a[s] = F(2.0f) * wrapped(x + F(a)) - F(1.0f);
     rays.b[s] = F(2.0f) * wrapped(y + F(b)) - F(1.0f);
     rays.open[s] = F(1.0f);
@@ -132,28 +131,23 @@ PV_FN void start_rays(Rays<F>& rays, const Random<F>& random, uint32_t purpose, 
 template <int K, class F>
 PV_FN void block_rays(Rays<F>& rays, int count, const Vec3<F>& o, const Target& local,
                       Mask<F> other) {
-  PV_ROLLED
   for (int s = 0; s < count; ++s) {
     const Vec3<F> d = towards(local, o, rays.a[s], rays.b[s]);
     rays.open[s] = select(other & blocks<K>(o, d), F(0.0f), rays.open[s]);
   }
 }
 
-// The share of a light that each place sees past the objects.
+// Stops the rays that meet an object; false where no object can stand in their way.
 template <class F>
-PV_FN F seen_share(const Stage& stage, const Surface<F>& at, const Ball& ball, int which,
-                   const Random<F>& random, int count) {
-  const Target target = target_of(*stage.lights, which);
-  Rays<F> rays;
-  bool started = false;
-  PV_ROLLED
+PV_FN bool block_by_objects(const Stage& stage, const Surface<F>& at, const Ball& ball,
+                            const Target& target, Rays<F>& rays, int count) {
+  bool some = false;
   for (int k = 0; k < stage.count; ++k) {
     const Solid& s = stage.solids[k];
     if (!(s.radius > 0) || !may_shade(s, ball, target)) continue;
     const Mask<F> other = at.there & !(at.id == Splat<F>::integer(k));
     if (!any(other)) continue;
-    if (!started) start_rays(rays, random, static_cast<uint32_t>(which), count);
-    started = true;
+    some = true;
     const Vec3<F> o = to_local(s, at.p);
     const Target local = seen_from(s, target);
     if (s.kind == cube) {
@@ -164,14 +158,34 @@ PV_FN F seen_share(const Stage& stage, const Surface<F>& at, const Ball& ball, i
       block_rays<sphere>(rays, count, o, local, other);
     }
   }
-  if (!started) return F(1.0f);
-  F open(0.0f), all(0.0f);
+  return some;
+}
+
+// The share of a light that each place sees past the objects. Where the first rays disagree, in
+// the soft edge of a shadow, three times as many more follow.
+template <class F>
+PV_FN F seen_share(const Stage& stage, const Surface<F>& at, const Ball& ball, int which,
+                   const Random<F>& random, int count) {
+  const Target target = target_of(*stage.lights, which);
+  const int rounds = count == kMostRays ? kRounds : 1;
+  F x, y, open(0.0f), all(0.0f);
+  random.pair(static_cast<uint32_t>(which), x, y);
+  Mask<F> wanted = at.there;
+  Rays<F> rays;
   PV_ROLLED
-  for (int s = 0; s < count; ++s) {
-    const Vec3<F> d = towards(target, at.p, rays.a[s], rays.b[s]);
-    const F above = select(dot(d, at.n) > F(0.0f), F(1.0f), F(0.0f));
-    open += above * rays.open[s];
-    all += above;
+  for (int round = 0; round < rounds && any(wanted); ++round) {
+    start_rays(rays, x, y, round * count, count);
+    if (!block_by_objects(stage, at, ball, target, rays, count)) return F(1.0f);
+    F some(0.0f), most(0.0f);
+    for (int s = 0; s < count; ++s) {
+      const Vec3<F> d = towards(target, at.p, rays.a[s], rays.b[s]);
+      const F above = select(dot(d, at.n) > F(0.0f), F(1.0f), F(0.0f));
+      some += above * rays.open[s];
+      most += above;
+    }
+    open = select(wanted, open + some, open);
+    all = select(wanted, all + most, all);
+    wanted = wanted & (open > F(0.0f)) & (open < all);
   }
   return select(all > F(0.0f), open / larger(all, F(1.0f)), F(1.0f));
 }

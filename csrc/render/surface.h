@@ -38,17 +38,27 @@ PV_HD Vec3<F> nowhere() {
   return {F(0.0f), F(0.0f), F(0.0f)};
 }
 
-// The nearest object along rays; object `skip` is not looked at.
+// Whether an object takes up a share of the view from a place that is worth a look.
+template <class F>
+PV_HD Mask<F> is_near(const Solid& s, const Vec3<F>& p) {
+  const Vec3<F> apart = wide<F>(s.centre) - p;
+  return dot(apart, apart) < F(24.0f * s.radius * s.radius);
+}
+
+// The nearest object along rays; object `skip` is not looked at, nor are distant ones by rays that
+// do not look `everywhere`.
 template <class F>
 PV_FN Sight<F> nearest_object(const Stage& stage, const Vec3<F>& o, const Vec3<F>& d,
-                              const Int<F>& skip) {
+                              const Int<F>& skip, Mask<F> everywhere) {
   Sight<F> sight = nothing_seen<F>();
   PV_ROLLED
   for (int k = 0; k < stage.count; ++k) {
     const Solid& s = stage.solids[k];
     if (!(s.radius > 0)) continue;
+    const Mask<F> looked_at = everywhere | is_near(s, o);
+    if (!any(looked_at)) continue;
     F t;
-    const Mask<F> hit = meets(s.kind, to_local(s, o), turned_in(s, d), t);
+    const Mask<F> hit = looked_at & meets(s.kind, to_local(s, o), turned_in(s, d), t);
     const F distance = t * F(s.radius);
     const Mask<F> nearer =
         hit & (distance > F(1e-4f)) & (distance < sight.distance) & !(skip == Splat<F>::integer(k));

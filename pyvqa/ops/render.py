@@ -13,6 +13,7 @@ import pyvqa._core  # noqa: F401  (loads the kernels)
 CUBE, CYLINDER, SPHERE = 0, 1, 2
 RUBBER, METAL = 0, 1
 TRAINING_QUALITY = 16  # samples
+GRAIN = 0.7  # grey levels, as in the released pictures
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,16 @@ def render(
     size: tuple[int, int] = (320, 480),
     samples: int = TRAINING_QUALITY,
     seeds: Tensor | None = None,
-    grain: float = 1.0,
+    grain: float = GRAIN,
 ) -> Rendering:
     """Draw B pictures of objects on CLEVR's sweep under its three lamps and its sun.
 
     cameras: float64 [B, 3], positions that look at the origin; lamps: float64 [B, 3, 3], positions
     of the key, fill and back lamp. `samples` rays go through a pixel where objects or faces meet,
     a quarter of that on metal, a sixteenth elsewhere: 1 is a draft, 16 good for training, 1024 the
-    reference. `seeds` int64 [B] choose the noise (default 0); `grain` is the standard deviation of
-    what is added on top, in grey levels. Objects, size and ids are those of `object_ids`.
+    reference. `seeds` int64 [B] choose the noise (default 0). `grain` is the standard deviation of
+    what is added on top, in grey levels, where a picture's level is 90; more light has less of it.
+    Objects, size and ids are those of `object_ids`.
 
     A picture depends on its own objects, camera, lamps and seed alone: not on the others of the
     call, the threads, the instruction set or the device.
