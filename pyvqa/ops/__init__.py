@@ -42,7 +42,6 @@ from pyvqa.ops.masks import (
 )
 from pyvqa.ops.nms import batched_nms, nms, nms_padded
 from pyvqa.ops.paste import paste_masks
-from pyvqa.ops.roi_align import multiscale_roi_align, roi_align, roi_align_backward_
 from pyvqa.ops.render import (
     CUBE,
     CYLINDER,
@@ -57,6 +56,7 @@ from pyvqa.ops.render import (
     projected_boxes,
     render,
 )
+from pyvqa.ops.roi_align import multiscale_roi_align, roi_align, roi_align_backward_
 
 __all__ = [
     "CUBE",
@@ -72,9 +72,9 @@ __all__ = [
     "PackedMasks",
     "PackedScenes",
     "Reason",
-    "Rle",
     "RenderObjects",
     "Rendering",
+    "Rle",
     "Trace",
     "anchor_grid",
     "assign_levels",
@@ -103,11 +103,11 @@ __all__ = [
     "multiscale_roi_align",
     "nms",
     "nms_padded",
+    "object_ids",
+    "object_ids_reference",
     "pack_masks",
     "pack_rles",
     "paste_masks",
-    "object_ids",
-    "object_ids_reference",
     "projected_boxes",
     "render",
     "reward",
