@@ -7,6 +7,7 @@ add_library(_ops MODULE
   csrc/masks/match_cpu.cpp
   csrc/nms/nms_cpu.cpp
   csrc/paste/paste_cpu.cpp
+  csrc/render/render_cpu.cpp
   csrc/roi_align/roi_align_backward_cpu.cpp
   csrc/roi_align/roi_align_cpu.cpp
 )
@@ -17,6 +18,8 @@ pyvqa_isa_sources(_ops
   csrc/masks/masks_kernel.cpp
   csrc/nms/nms_kernel.cpp
   csrc/paste/paste_kernel.cpp
+  csrc/render/light_kernel.cpp
+  csrc/render/render_kernel.cpp
   csrc/roi_align/roi_align_kernel.cpp
 )
 # The two halves of a set, joined in one vector register, would travel through memory at every instruction.
@@ -24,11 +27,6 @@ set_source_files_properties(csrc/execute/execute_kernel.cpp PROPERTIES COMPILE_O
 # RoIAlign decides nothing in its sums, so they may be fused; where it samples is decided outside of them.
 set_source_files_properties(csrc/roi_align/roi_align_kernel.cpp PROPERTIES COMPILE_OPTIONS -ffp-contract=fast)
 set_source_files_properties(csrc/roi_align/roi_align_cpu.cpp csrc/roi_align/roi_align_backward_cpu.cpp PROPERTIES COMPILE_OPTIONS -ffp-contract=off)
-  csrc/render/render_cpu.cpp)
-pyvqa_isa_sources(_ops
-  csrc/execute/execute_kernel.cpp
-  csrc/render/render_kernel.cpp
-  csrc/render/light_kernel.cpp)
 # Vectors of 64 bytes are passed between inlined functions only: no call has an ABI that could change.
 set_source_files_properties(csrc/render/render_kernel.cpp csrc/render/light_kernel.cpp PROPERTIES COMPILE_OPTIONS -Wno-psabi)
 target_include_directories(_ops PRIVATE csrc)
