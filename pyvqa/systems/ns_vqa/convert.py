@@ -1,25 +1,37 @@
 """Weights of the original release -> a model folder of ours, and back.
 
 The original's `question_parser.pt` is `{"net_params", "net_state"}` (ns-vqa
-reason/models/parser.py). Its names live in this file alone.
+reason/models/parser.py), `object_detector.pt` `{"model", ...}` (scene_parse/mask_rcnn) and
+`attribute_net.pt` `{"model_state", ...}` (scene_parse/attr_net). Their names live in this file
+alone.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyvqa.data.clevr_questions import ClevrVocabulary
-from pyvqa.errors import CheckpointError
+from pyvqa.errors import CheckpointError, ConfigError
 from pyvqa.files import atomic_folder, atomic_write
-from pyvqa.systems.ns_vqa.build import build_parser
-from pyvqa.systems.ns_vqa.config import ParserConfig
-from pyvqa.systems.ns_vqa.folder import read_parser, write_parser
+from pyvqa.systems.ns_vqa.build import build_attributes, build_detector, build_parser
+from pyvqa.systems.ns_vqa.config import AttributesConfig, DetectorConfig, ParserConfig
+from pyvqa.systems.ns_vqa.folder import (
+    AttributesPart,
+    DetectorPart,
+    ParserPart,
+    read_attributes,
+    read_detector,
+    read_parser,
+    write_model,
+)
+from pyvqa.systems.ns_vqa.model.attributes import NUMBERS
+from pyvqa.systems.ns_vqa.model.detector import CLASSES
 from pyvqa.systems.ns_vqa.model.parser import END, START
 
 # theirs -> ours; the LSTM's own names are the same on both sides
@@ -113,57 +125,306 @@ def parser_to_upstream(
     return {"net_params": params, "net_state": state}
 
 
-def import_parser(source: Path, vocabulary_file: Path, out: Path) -> int:
-    """Make a model folder of an original .pt file; give the number of tensors placed.
+# ---- detector and attribute network
+
+
+def _residual(theirs: str, ours: str, blocks: int, convs: int) -> Iterator[tuple[str, str]]:
+    """Pair the layers of one stage of a residual network."""
+    names = [f"{kind}{k}" for k in range(1, convs + 1) for kind in ("conv", "bn")]
+    for block in range(blocks):
+        extra = ["downsample.0", "downsample.1"] if block == 0 else []
+        for name in names + extra:
+            yield f"{theirs}.{block}.{name}", f"{ours}.{block}.{name}"
+
+
+def _detector_layers() -> dict[str, str]:
+    """Pair the layers of the original R-50-FPN with ours; its lists run from coarse to fine."""
+    body = "Conv_Body"
+    layers = {f"{body}.conv_top": "pyramid.laterals.3"}
+    for k in range(3):
+        layers[f"{body}.topdown_lateral_modules.{k}.conv_lateral"] = f"pyramid.laterals.{2 - k}"
+    for k in range(4):
+        layers[f"{body}.posthoc_modules.{k}"] = f"pyramid.outputs.{3 - k}"
+        layers[f"Mask_Head.conv_fcn.{2 * k}"] = f"mask_head.convs.{k}"
+    for name in ("conv1", "bn1"):
+        layers[f"{body}.conv_body.res1.{name}"] = f"backbone.{name}"
+    for stage, blocks in enumerate((3, 4, 6, 3), 1):
+        theirs = f"{body}.conv_body.res{stage + 1}"
+        layers.update(_residual(theirs, f"backbone.layer{stage}", blocks, 3))
+    return layers | {
+        "RPN.FPN_RPN_conv": "proposer.conv",
+        "RPN.FPN_RPN_cls_score": "proposer.score",
+        "RPN.FPN_RPN_bbox_pred": "proposer.delta",
+        "Box_Head.fc1": "box_head.fc1",
+        "Box_Head.fc2": "box_head.fc2",
+        "Box_Outs.cls_score": "box_head.score",
+        "Box_Outs.bbox_pred": "box_head.delta",
+        "Mask_Head.upconv": "mask_head.up",
+        "Mask_Outs.classify": "mask_head.classify",
+    }
+
+
+def _attribute_layers() -> dict[str, str]:
+    """Pair the layers of the original ResNet-34 with ours; its list also counts ReLU and pool."""
+    layers = {"main.0": "conv1", "main.1": "bn1", "final_layer": "fc"}
+    for stage, blocks in enumerate((3, 4, 6, 3), 1):
+        layers.update(_residual(f"main.{stage + 3}", f"layer{stage}", blocks, 2))
+    return layers
+
+
+_DETECTOR = _detector_layers()
+_ATTRIBUTES = _attribute_layers()
+_LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
+def _placed(layers: Mapping[str, str], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    ours, unplaced = {}, []
+    for name in names:
+        layer, _, leaf = name.rpartition(".")
+        if layer in layers and leaf in _LEAVES:
+            ours[name] = f"{layers[layer]}.{leaf}"
+        else:
+            unplaced.append(name)
+    return ours, unplaced
+
+
+def _upstream_state(layers: Mapping[str, str], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    back = {ours: theirs for theirs, ours in layers.items()}
+    state = {}
+    for name, value in weights.items():
+        layer, _, leaf = name.rpartition(".")
+        value = value.detach().cpu()
+        value = value.float() if value.is_floating_point() else value
+        state[f"{back[layer]}.{leaf}"] = value.contiguous()
+    return state
+
+
+def detector_names(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Map the original detector's parameter names to ours; also give those without a place."""
+    return _placed(_DETECTOR, names)
+
+
+def attribute_names(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Map the original attribute network's names to ours; also give those without a place."""
+    return _placed(_ATTRIBUTES, names)
+
+
+def detector_from_upstream(
+    checkpoint: Mapping[str, Any],
+) -> tuple[DetectorConfig, dict[str, Tensor], list[str]]:
+    """Read an `object_detector.pt`: settings, weights, keys without a place.
 
     Raises:
-        CheckpointError: the file is unreadable or of another kind, some of its keys have no place
-            here, or the vocabulary is of another size.
+        CheckpointError: the file is of another kind, or has an unknown number of classes.
     """
-    vocabulary = ClevrVocabulary.read(vocabulary_file)
-    config, words, functions, weights, unplaced = parser_from_upstream(read_upstream(source))
-    if unplaced:
+    state = checkpoint.get("model")
+    if not isinstance(state, Mapping) or "Box_Outs.cls_score.bias" not in state:
         raise CheckpointError(
-            f"{source}: no place for {', '.join(unplaced)}; is it another network?"
+            "not a detector of the original release: model or its Box_Outs.cls_score.bias is "
+            "missing; give the file named object_detector.pt or model_step*.pth"
         )
+    classes = len(state["Box_Outs.cls_score.bias"])
+    categories = next((name for name, count in CLASSES.items() if count == classes), None)
+    if categories is None:
+        known = " or ".join(f"{count} ({name})" for name, count in CLASSES.items())
+        raise CheckpointError(f"Box_Outs.cls_score tells {classes} classes apart, not {known}")
+    names, unplaced = detector_names(list(state))
+    weights = {ours: state[theirs].float().clone() for theirs, ours in names.items()}
+    return DetectorConfig(categories=categories), weights, unplaced
+
+
+def detector_to_upstream(weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Give the content of an `object_detector.pt`, to be used or tuned but not continued from."""
+    return {"step": 0, "model": _upstream_state(_DETECTOR, weights)}
+
+
+def attributes_from_upstream(
+    checkpoint: Mapping[str, Any],
+) -> tuple[AttributesConfig, dict[str, Tensor], list[str]]:
+    """Read an `attribute_net.pt`: settings, weights, keys without a place.
+
+    Raises:
+        CheckpointError: the file is of another kind, or gives other numbers than ours.
+    """
+    state, channels = checkpoint.get("model_state"), checkpoint.get("input_channels")
+    if not isinstance(state, Mapping) or channels not in (3, 6):
+        raise CheckpointError(
+            "not an attribute network of the original release: model_state is missing or "
+            "input_channels is not 3 or 6; give the file named attribute_net.pt"
+        )
+    if checkpoint.get("output_dim", NUMBERS) != NUMBERS:
+        raise CheckpointError(
+            f"output_dim is {checkpoint['output_dim']}; CLEVR's attributes are {NUMBERS} numbers"
+        )
+    names, unplaced = attribute_names(list(state))
+    weights = {ours: state[theirs].clone() for theirs, ours in names.items()}
+    config = AttributesConfig(
+        with_picture=channels == 6, reverse_channels=True, batch_statistics=True
+    )
+    return config, weights, unplaced
+
+
+def attributes_to_upstream(weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Give the content of an `attribute_net.pt` that the original code can load."""
+    return {
+        "input_channels": weights["conv1.weight"].shape[1],
+        "output_dim": NUMBERS,
+        "model_state": _upstream_state(_ATTRIBUTES, weights),
+    }
+
+
+# ---- files
+
+
+def import_model(sources: Sequence[Path], vocabulary_file: Path | None, out: Path) -> int:
+    """Make one model folder of the original's .pt files; give the number of tensors placed.
+
+    Raises:
+        CheckpointError: a file is unreadable or of no known kind, some of its keys have no place
+            here, two are of the same network, or the vocabulary is of another size.
+        ConfigError: there is a parser but no vocabulary.
+    """
+    parts: dict[str, Any] = {}
+    total = 0
+    for source in sources:
+        checkpoint = read_upstream(source)
+        name, part, placed = _part(source, checkpoint, vocabulary_file)
+        if name in parts:
+            raise CheckpointError(f"{source}: a second {name}; give one file per network")
+        parts[name], total = part, total + placed
+    card = "# NS-VQA, converted from the original release\n\n"
+    card += "".join(f"- {name}: {source.name}\n" for name, source in zip(parts, sources))
+    if "parser" in parts:
+        card += "- the parser attends to padding, as the original: results depend on the batch\n"
+    if "attributes" in parts:
+        card += (
+            "- the attribute network normalises by the batch at hand, as the original's tables were"
+            " made; set attributes.batch_statistics to false for results that do not depend on it\n"
+        )
+    with atomic_folder(out) as folder:
+        write_model(folder, card, dtype=torch.float32, **parts)
+    return total
+
+
+def _part(
+    source: Path, checkpoint: Mapping[str, Any], vocabulary_file: Path | None
+) -> tuple[str, Any, int]:
+    """Read one file: which network it is, what a folder holds of it, number of tensors."""
+    if "model_state" in checkpoint:
+        attributes, weights, unplaced = attributes_from_upstream(checkpoint)
+        _refuse(source, unplaced)
+        attribute_network = build_attributes(attributes)
+        _fill(source, attribute_network, weights)
+        return "attributes", AttributesPart(attribute_network, attributes), len(weights)
+    if "model" in checkpoint:
+        config, weights, unplaced = detector_from_upstream(checkpoint)
+        _refuse(source, unplaced)
+        detector = build_detector(config)
+        _fill(source, detector, weights)
+        return "detector", DetectorPart(detector, config), len(weights)
+    if vocabulary_file is None:
+        raise ConfigError(
+            "--vocab is required: the vocabulary file that the parser was trained with"
+        )
+    return _parser_part(source, checkpoint, vocabulary_file)
+
+
+def _parser_part(
+    source: Path, checkpoint: Mapping[str, Any], vocabulary_file: Path
+) -> tuple[str, ParserPart, int]:
+    vocabulary = ClevrVocabulary.read(vocabulary_file)
+    config, words, functions, weights, unplaced = parser_from_upstream(checkpoint)
+    _refuse(source, unplaced)
     if (words, functions) != (len(vocabulary.words), len(vocabulary.functions)):
         raise CheckpointError(
             f"{source}: made for {words} words and {functions} functions, {vocabulary_file} has "
             f"{len(vocabulary.words)} and {len(vocabulary.functions)}; give its own vocabulary"
         )
     parser = build_parser(config, words, functions)
+    _fill(source, parser, weights)
+    return "parser", ParserPart(parser, config, vocabulary), len(weights)
+
+
+def _refuse(source: Path, unplaced: Sequence[str]) -> None:
+    if unplaced:
+        raise CheckpointError(
+            f"{source}: no place for {', '.join(unplaced)}; is it another network?"
+        )
+
+
+def _fill(source: Path, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     try:
-        parser.load_state_dict(weights)
+        network.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        raise CheckpointError(f"{source}: the weights do not fit net_params ({reason})") from error
-    card = (
-        "# NS-VQA question parser\n\n"
-        f"- converted from {source.name} of the original release\n"
-        "- attends to padding, as the original: results depend on the batch\n"
-    )
-    with atomic_folder(out) as folder:
-        write_parser(folder, parser, config, vocabulary, card, torch.float32)
-    return len(weights)
+        raise CheckpointError(
+            f"{source}: the weights do not fit the file's own settings ({reason})"
+        ) from error
 
 
-def export_parser(model: Path, out: Path) -> None:
-    """Write a model folder's parser as the original's .pt file.
+def export_model(model: Path, network: str, out: Path) -> None:
+    """Write one network of a model folder as the original's .pt file.
 
     Raises:
-        CheckpointError: the parser cannot be expressed there (it masks padding).
+        CheckpointError: the folder has no such network, or the original has none of its kind.
     """
+    content = _EXPORTS[network](model)
+    with atomic_write(out) as temporary:
+        torch.save(content, temporary)
+
+
+def _export_parser(model: Path) -> dict[str, Any]:
     parser, config, vocabulary = read_parser(model)
     if config.mask_padding and config.attention and config.variable_lengths:
         raise CheckpointError(
             f"{model}: its attention masks padding, which the original cannot do; "
             "train with parser.mask_padding=false for that"
         )
-    content = parser_to_upstream(
-        config, len(vocabulary.words), len(vocabulary.functions), parser.state_dict()
+    words, functions = len(vocabulary.words), len(vocabulary.functions)
+    return parser_to_upstream(config, words, functions, parser.state_dict())
+
+
+def _export_detector(model: Path) -> dict[str, Any]:
+    detector, config = read_detector(model)
+    free = {
+        "frozen_stages": config.frozen_stages,
+        "test_proposals": config.test_proposals,
+        "train_proposals": config.train_proposals,
+        "train_rois": config.train_rois,
+        "score": config.score,
+        "detections": config.detections,
+        "categories": config.categories,
+    }
+    _same(model, config, DetectorConfig(**free))
+    return detector_to_upstream(detector.state_dict())
+
+
+def _export_attributes(model: Path) -> dict[str, Any]:
+    network, config = read_attributes(model)
+    published = AttributesConfig(
+        with_picture=config.with_picture,
+        reverse_channels=True,
+        batch_statistics=config.batch_statistics,
     )
-    with atomic_write(out) as temporary:
-        torch.save(content, temporary)
+    _same(model, config, published)
+    return attributes_to_upstream(network.state_dict())
+
+
+def _same(model: Path, config: Any, published: Any) -> None:
+    """Refuse to export what the original's code would run differently."""
+    for name, value in vars(published).items():
+        if getattr(config, name) != value:
+            raise CheckpointError(
+                f"{model}: {name} is {getattr(config, name)}, the original's is fixed at {value}; "
+                "its code cannot run this network"
+            )
+
+
+_EXPORTS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "parser": _export_parser,
+    "detector": _export_detector,
+    "attributes": _export_attributes,
+}
 
 
 def read_upstream(path: str | Path) -> Mapping[str, Any]:
