@@ -169,7 +169,6 @@ class MaskRcnn(nn.Module):
 
     def features(self, pixels: Tensor) -> list[Tensor]:
         """Give the pyramid of prepared images: [B, 3, H, W] -> maps of strides 4 to 64."""
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
         return self.pyramid(self.backbone.features(pixels))  # type: ignore[no-any-return]
 
     def pool(self, pyramid: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> Tensor:

@@ -55,10 +55,11 @@ class AttributeNetwork(ResNet):
         super().__init__(depth, classes=NUMBERS, channels=channels, widths=widths, norm=norm)
         self.size, self.with_picture = size, with_picture
         self.reverse_channels, self.batch_statistics = reverse_channels, batch_statistics
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if not batch_statistics:
+            # The faster layout; but torch takes a batch's statistics more exactly in the other.
+            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, inputs: Tensor) -> Tensor:
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
         if self.training or not self.batch_statistics:
             return super().forward(inputs)
         with _by_batch(self):
