@@ -194,9 +194,11 @@ class MaskRcnn(nn.Module):
     # ---- looking
 
     @torch.no_grad()
-    def detect(self, batch: ImageBatch) -> list[Detections]:
-        """Find the objects of images."""
-        pyramid = self.features(batch.pixels)
+    def detect(
+        self, batch: ImageBatch, pyramid: Sequence[Tensor] | None = None
+    ) -> list[Detections]:
+        """Find the objects of images; `pyramid`: their features, where they are known already."""
+        pyramid = self.features(batch.pixels) if pyramid is None else pyramid
         proposals = self.propose(self.proposer(pyramid), batch)
         regions = self._regions(pyramid, proposals)
         found = []
@@ -216,10 +218,13 @@ class MaskRcnn(nn.Module):
 
     @torch.no_grad()
     def region_features(
-        self, batch: ImageBatch, boxes: Sequence[Tensor] | None = None
+        self,
+        batch: ImageBatch,
+        boxes: Sequence[Tensor] | None = None,
+        pyramid: Sequence[Tensor] | None = None,
     ) -> list[Regions]:
-        """Describe regions of images, given in original pixels, or else the proposals."""
-        pyramid = self.features(batch.pixels)
+        """Describe regions of images: `boxes` in original pixels, or else the proposals."""
+        pyramid = self.features(batch.pixels) if pyramid is None else pyramid
         if boxes is None:
             scaled = self.propose(self.proposer(pyramid), batch)
         else:
