@@ -19,8 +19,8 @@ class FeaturePyramid(nn.Module):
         self.laterals = nn.ModuleList(nn.Conv2d(inputs, width, 1) for inputs in widths)
         self.outputs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in widths)
         for conv in (*self.laterals, *self.outputs):
-            scaled_uniform_(conv.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+            scaled_uniform_(conv.weight)
+            nn.init.zeros_(conv.bias)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         merged = [lateral(x) for lateral, x in zip(self.laterals, maps, strict=True)]

@@ -121,8 +121,8 @@ class MaskHead(nn.Module):
         self.up = nn.ConvTranspose2d(width, width, 2, 2)
         self.classify = nn.Conv2d(width, classes, 1)
         for layer in (*self.convs, self.up, self.classify):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")  # type: ignore[arg-type]
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
 
     def forward(self, pooled: Tensor, labels: Tensor) -> Tensor:
         """Give the mask logits of each region's own class: [K, C, S, S], [K] -> [K, 2 S, 2 S]."""
@@ -213,7 +213,7 @@ class MaskRcnn(nn.Module):
         scaled = [f.boxes * scale for f, scale in zip(found, batch.scales, strict=True)]
         labels = torch.cat([f.labels for f in found])
         masks = torch.sigmoid(self.mask_logits(pyramid, scaled, labels))
-        parts = masks.split([f.labels.shape[0] for f in found])
+        parts = torch.split(masks, [f.labels.shape[0] for f in found])
         return [f._replace(masks=part) for f, part in zip(found, parts, strict=True)]
 
     @torch.no_grad()
@@ -257,7 +257,7 @@ class MaskRcnn(nn.Module):
         features = self.box_head.features(self.pool(pyramid, boxes, self.box_pool))
         parts = [features, *self.box_head.judge(features)]
         counts = [len(b) for b in boxes]
-        return list(zip(*(part.float().split(counts) for part in parts), strict=True))
+        return list(zip(*(torch.split(part.float(), counts) for part in parts), strict=True))
 
     # ---- learning
 
@@ -342,7 +342,7 @@ class MaskRcnn(nn.Module):
                 mask_logits, masks.to(mask_logits.dtype), reduction="sum"
             )
         else:  # keep the head in the graph: ranks of a job must agree on what has a gradient
-            mask = sum(p.sum() * 0.0 for p in self.mask_head.parameters())
+            mask = torch.stack([p.sum() * 0.0 for p in self.mask_head.parameters()]).sum()
         mask = mask / (counts[1] * masks[:1].numel() if masks.shape[0] else 1.0)
         accuracy = (logits.argmax(1) == labels).float().mean()
         none = logits.new_zeros(0)
@@ -358,13 +358,11 @@ def box_losses(
     """
     score = F.cross_entropy(logits.float(), labels, reduction="sum")
     positive = (labels > 0).nonzero().squeeze(1)
-    of_class = deltas.float().unflatten(1, (-1, 4))[positive, labels[positive]]
+    of_class = torch.unflatten(deltas.float(), 1, (-1, 4))[positive, labels[positive]]
     return score, F.smooth_l1_loss(of_class, targets, reduction="sum", beta=1.0)
 
 
-def select_detections(
-    scores: Tensor, boxes: Tensor, rules: BoxRules, limits: Limits
-) -> Detections:
+def select_detections(scores: Tensor, boxes: Tensor, rules: BoxRules, limits: Limits) -> Detections:
     """Pick an image's objects from its regions: scores [R, classes], boxes [R, 4 classes].
 
     Each class by itself is thinned out; at most `limits.detections` in all, more only if equal in
@@ -373,7 +371,7 @@ def select_detections(
     label, row = (scores.t()[1:] > limits.score).nonzero(as_tuple=True)
     label = label + 1
     score = scores[row, label]
-    box = boxes.unflatten(1, (-1, 4))[row, label]
+    box = torch.unflatten(boxes, 1, (-1, 4))[row, label]
     # Ascending indices: class by class, in the order of the proposals.
     keep = rules.suppress(box, score, label, limits.detection_iou).sort().values
     if keep.shape[0] > limits.detections:

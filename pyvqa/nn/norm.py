@@ -46,7 +46,8 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
             self._follow(mean, variance, count)
         if self.weight is not None:
             normal = normal * self.weight[:, None, None] + self.bias[:, None, None]
-        return normal.to(input.dtype)
+        result: Tensor = normal.to(input.dtype)
+        return result
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
@@ -100,9 +101,14 @@ def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
     """
     if isinstance(norm, FrozenAffine):
         scale, shift = norm.weight, norm.bias
-    elif isinstance(norm, nn.BatchNorm2d) and not norm.training and norm.running_var is not None:
+    elif (
+        isinstance(norm, nn.BatchNorm2d)
+        and not norm.training
+        and norm.running_mean is not None
+        and norm.running_var is not None
+    ):
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        shift = norm.bias - (norm.running_mean * scale)
+        shift = norm.bias - norm.running_mean * scale
     else:
         return norm(conv(x))  # type: ignore[no-any-return]
     weight = conv.weight * scale[:, None, None, None]

@@ -150,7 +150,7 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         pooled = self.features(images)[-1].mean((2, 3))
-        return pooled if self.fc is None else self.fc(pooled)  # type: ignore[no-any-return]
+        return pooled if self.fc is None else self.fc(pooled)
 
     def freeze(self, stages: int) -> None:
         """Train nothing in the first `stages` of: stem, layer1, layer2, layer3, layer4."""

@@ -65,7 +65,13 @@ def sample_rois(
     if boxes.shape[0] == 0:
         chosen = draw(torch.arange(len(candidates), device=candidates.device), count, generator)
         return roi_sample(
-            candidates[chosen], chosen[:0], truth, scale, rules, weights=weights, mask_size=mask_size
+            candidates[chosen],
+            chosen[:0],
+            truth,
+            scale,
+            rules,
+            weights=weights,
+            mask_size=mask_size,
         )
     best, owner = rules.iou(candidates, boxes).max(1)
     has_object = best >= overlap
@@ -104,9 +110,7 @@ def roi_sample(
     return RoiSample(boxes, labels, deltas, masks)
 
 
-def crop_masks(
-    masks: Tensor, boxes: Tensor, owner: Tensor, size: int, rules: BoxRules
-) -> Tensor:
+def crop_masks(masks: Tensor, boxes: Tensor, owner: Tensor, size: int, rules: BoxRules) -> Tensor:
     """Cut masks [G, H, W] out along boxes [K, 4] and bring them to [K, size, size], bool.
 
     Corners are cut to whole pixels; bilinear interpolation at pixel centres between them; true
@@ -128,7 +132,7 @@ def crop_masks(
 
 
 def _taps(start: Tensor, stop: Tensor, limit: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Give both neighbours and the second's share for `size` samples in [start, stop): [K, size]."""
+    """Give both neighbours of samples between start and stop, and the second's share: [K, size]."""
     start = start.clamp(0, limit - 1)
     length = torch.maximum(stop.clamp(max=limit) - start, torch.ones_like(start))
     step = length.double() / size

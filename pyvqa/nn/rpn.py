@@ -94,7 +94,9 @@ class RegionProposer(nn.Module):
             # Of the probabilities, as published: float32 makes some of the largest equal.
             top = torch.sigmoid(scores).topk(min(per_level, scores.shape[1]), 1)
             ranked.append((top.values, top.indices))
-        levels = torch.cat([i.new_full((i.shape[1],), level) for level, (_, i) in enumerate(ranked)])
+        levels = torch.cat(
+            [i.new_full((i.shape[1],), level) for level, (_, i) in enumerate(ranked)]
+        )
         scores = torch.cat([values for values, _ in ranked], 1)
         proposals = []
         for row, size in enumerate(sizes):
@@ -151,7 +153,7 @@ def sample_anchors(
         negative = draw(negative, missing, generator)
     elif negative.shape[0] > missing:
         picks = torch.randint(negative.shape[0], (missing,), generator=generator)
-        negative = negative[picks.to(negative.device)].unique()
+        negative = torch.unique(negative[picks.to(negative.device)])
         # Best anchors of an object that overlap it little may be drawn too, and then are negative.
         positive = positive[~torch.isin(positive, negative)]
     deltas = rules.encode(boxes[owner[positive]], anchors[inside[positive]])

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from kit_pictures import convolution, decoded, formula_weights, genuine_picture
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -37,7 +38,6 @@ from pyvqa.systems.ns_vqa.build import build_detector, prepare_pictures
 from pyvqa.systems.ns_vqa.config import DetectorConfig
 from pyvqa.systems.ns_vqa.convert import detector_from_upstream, detector_names
 from pyvqa.systems.ns_vqa.model.detector import class_of
-from kit_pictures import convolution, decoded, formula_weights, genuine_picture
 
 NETWORK = pytest.mark.kit("ns_vqa", "mask_rcnn/network*.safetensors")
 TRAINING = pytest.mark.kit("ns_vqa", "mask_rcnn/training_step*.safetensors")
@@ -55,7 +55,9 @@ def scaled(name: str, shape: Sequence[int], u: np.ndarray) -> np.ndarray:
 
 
 def read_json(file: Path) -> Any:
-    return json.loads(gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_text())
+    return json.loads(
+        gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_text()
+    )
 
 
 @lru_cache(maxsize=1)
@@ -258,7 +260,9 @@ def step(case: Path) -> Step:
     rows = range(int(kit["data_shape"][0]))
     names = read_json(pictures_file)["image_filenames"]
     config, weights = published(shapes_file)
-    config = replace(config, short_side=int(kit["im_info"][0, 0]), train_rois=len(kit["image0.rois"]))
+    config = replace(
+        config, short_side=int(kit["im_info"][0, 0]), train_rois=len(kit["image0.rois"])
+    )
     network = build_detector(config)
     network.load_state_dict(weights)
     batch = prepare_pictures(config, [genuine_picture(names[row]) for row in rows])
@@ -325,9 +329,7 @@ def test_anchor_targets(case: Path) -> None:
 @TRAINING
 def test_region_targets(case: Path) -> None:
     kit = load_file(case)
-    for row, (truth, (_, rois)) in enumerate(
-        zip(step(case).truths, step(case).picks, strict=True)
-    ):
+    for row, (truth, (_, rois)) in enumerate(zip(step(case).truths, step(case).picks, strict=True)):
         name = f"image{row}."
         labels = kit[f"{name}labels_int32"].long()
         overlap, owner = DETECTRON.iou(rois.boxes, truth.boxes).max(1)

@@ -293,7 +293,9 @@ def import_model(sources: Sequence[Path], vocabulary_file: Path | None, out: Pat
             raise CheckpointError(f"{source}: a second {name}; give one file per network")
         parts[name], total = part, total + placed
     card = "# NS-VQA, converted from the original release\n\n"
-    card += "".join(f"- {name}: {source.name}\n" for name, source in zip(parts, sources))
+    card += "".join(
+        f"- {name}: {source.name}\n" for name, source in zip(parts, sources, strict=True)
+    )
     if "parser" in parts:
         card += "- the parser attends to padding, as the original: results depend on the batch\n"
     if "attributes" in parts:
@@ -386,36 +388,39 @@ def _export_parser(model: Path) -> dict[str, Any]:
 
 def _export_detector(model: Path) -> dict[str, Any]:
     detector, config = read_detector(model)
-    free = {
-        "frozen_stages": config.frozen_stages,
-        "test_proposals": config.test_proposals,
-        "train_proposals": config.train_proposals,
-        "train_rois": config.train_rois,
-        "score": config.score,
-        "detections": config.detections,
-        "categories": config.categories,
-    }
-    _same(model, config, DetectorConfig(**free))
+    _same(model, config, DetectorConfig(), _FIXED_IN_DETECTOR)
     return detector_to_upstream(detector.state_dict())
 
 
 def _export_attributes(model: Path) -> dict[str, Any]:
     network, config = read_attributes(model)
-    published = AttributesConfig(
-        with_picture=config.with_picture,
-        reverse_channels=True,
-        batch_statistics=config.batch_statistics,
-    )
-    _same(model, config, published)
+    _same(model, config, AttributesConfig(reverse_channels=True), _FIXED_IN_ATTRIBUTES)
     return attributes_to_upstream(network.state_dict())
 
 
-def _same(model: Path, config: Any, published: Any) -> None:
+# What the original's code cannot be told.
+_FIXED_IN_DETECTOR = (
+    "depth",
+    "widths",
+    "stride_first",
+    "frozen_norm",
+    "pyramid_width",
+    "head_width",
+    "mask_width",
+    "anchor_size",
+    "rules",
+    "pixels",
+)
+_FIXED_IN_ATTRIBUTES = ("depth", "widths", "size", "reverse_channels")
+
+
+def _same(model: Path, config: Any, published: Any, names: Sequence[str]) -> None:
     """Refuse to export what the original's code would run differently."""
-    for name, value in vars(published).items():
-        if getattr(config, name) != value:
+    for name in names:
+        ours, theirs = getattr(config, name), getattr(published, name)
+        if ours != theirs:
             raise CheckpointError(
-                f"{model}: {name} is {getattr(config, name)}, the original's is fixed at {value}; "
+                f"{model}: {name} is {ours}, the original's is fixed at {theirs}; "
                 "its code cannot run this network"
             )
 
