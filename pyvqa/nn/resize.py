@@ -53,23 +53,25 @@ def resize_patch(
     patch: uint8 [H', W', C] whose first pixel is at `origin` (y, x). Returns the part of the
     result, of `size`, that is not surely black, and where it begins (y, x).
     """
-    x, left = _resample(patch.int(), 1, origin[1], full[1], size[1])
-    x, top = _resample(x, 0, origin[0], full[0], size[0])
+    # Each axis in its turn comes first: rows of memory are then moved whole.
+    x, left = _resample(patch.transpose(0, 1), origin[1], full[1], size[1])
+    x, top = _resample(x.transpose(0, 1), origin[0], full[0], size[0])
     return x.to(torch.uint8), (top, left)
 
 
-def _resample(x: Tensor, axis: int, origin: int, length: int, target: int) -> tuple[Tensor, int]:
-    """Resample int32 [H, W, C] along an axis on which it starts at `origin` of `length`."""
+def _resample(x: Tensor, origin: int, length: int, target: int) -> tuple[Tensor, int]:
+    """Resample [L', ...] along its first axis, on which it is at `origin` of `length`: int32."""
     first, weights, last = axis_taps(length, target)
-    end = origin + x.shape[axis]
+    end = origin + x.shape[0]
     low = int(torch.searchsorted(last, origin))  # the first that reaches the patch
     high = max(low, int(torch.searchsorted(first, end)))
-    shape = (-1, 1) if axis == 1 else (-1, 1, 1)
-    total = x.new_zeros([high - low if a == axis else n for a, n in enumerate(x.shape)])
-    for tap, weight in enumerate(weights[:, low:high]):
-        place = first[low:high] + tap
-        weight = weight * ((place >= origin) & (place < end))
-        index = (place - origin).clamp(0, x.shape[axis] - 1).to(x.device)
-        total.addcmul_(x.index_select(axis, index), weight.view(shape).to(x.device))
+    place = first[low:high] + torch.arange(weights.shape[0])[:, None] - origin  # [K, T']
+    weights = weights[:, low:high] * ((place >= 0) & (place < x.shape[0]))
+    place = place.clamp(0, x.shape[0] - 1).to(x.device)
+    weights = weights.to(x.device).view(*weights.shape, *[1] * (x.dim() - 1))
+    x = x.to(torch.int32, memory_format=torch.contiguous_format)
+    total = x.new_zeros(high - low, *x.shape[1:])
+    for index, weight in zip(place, weights, strict=True):
+        total.addcmul_(x.index_select(0, index), weight)
     # At most 255 * (2^22 + a few roundings) + 2^21, which int32 holds.
     return total.add_(1 << (_BITS - 1)).bitwise_right_shift_(_BITS).clamp_(0, 255), low

@@ -7,13 +7,14 @@ and the norm (`FrozenAffine` for models whose batch norm was folded, `nn.BatchNo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyvqa.nn.norm import conv_norm
+from pyvqa.nn.norm import FrozenAffine, conv_norm
 
 Norm = Callable[[int], nn.Module]
 
@@ -159,3 +160,36 @@ class ResNet(nn.Module):
         for module in (stem + parts[: stages - 1]) if stages else []:
             for parameter in module.parameters():
                 parameter.requires_grad_(False)
+
+    def start_from(self, weights: Mapping[str, Tensor]) -> list[str]:
+        """Take over the weights of a classifier of the same depth, by torchvision's names.
+
+        Batch norms are folded where this network's are frozen. What the weights cannot fill keeps
+        its fresh values and is returned: another classifier, a first convolution of other inputs.
+
+        Raises:
+            ValueError: the weights are of another depth or width.
+        """
+        weights = dict(weights)
+        for name, module in self.named_modules():
+            if isinstance(module, FrozenAffine) and f"{name}.running_var" in weights:
+                mean, variance = (weights[f"{name}.running_{x}"] for x in ("mean", "var"))
+                scale = weights[f"{name}.weight"] / torch.sqrt(variance + 1e-5)
+                weights[f"{name}.weight"] = scale
+                weights[f"{name}.bias"] = weights[f"{name}.bias"] - mean * scale
+        own = self.state_dict()
+        free = {"conv1.weight", "fc.weight", "fc.bias"}
+        free |= {name for name in own if name.endswith("num_batches_tracked")}
+        taken = {}
+        for name, value in own.items():
+            if name in weights and weights[name].shape == value.shape:
+                taken[name] = weights[name]
+            elif name not in free:
+                found = list(weights[name].shape) if name in weights else "missing"
+                raise ValueError(f"{name} is {found}, {list(value.shape)} is needed")
+        extra = [name for name in weights if name.startswith("layer") and name not in own]
+        extra = [name for name in extra if "running_" not in name and "num_batches" not in name]
+        if extra:
+            raise ValueError(f"no place for {extra[0]}: these are the weights of another depth")
+        self.load_state_dict(taken, strict=False)
+        return [name for name in own if name not in taken and "num_batches" not in name]

@@ -25,6 +25,7 @@ from pyvqa.nn.box_rules import DETECTRON
 from pyvqa.nn.images import ImageBatch
 from pyvqa.nn.mask_rcnn import (
     BOX_WEIGHTS,
+    Detections,
     Limits,
     Losses,
     MaskRcnn,
@@ -34,6 +35,7 @@ from pyvqa.nn.mask_rcnn import (
 )
 from pyvqa.nn.roi_targets import Truth, boxes_of_masks, crop_masks, roi_sample
 from pyvqa.nn.rpn import AnchorSample, RegionProposer, RpnMaps, sample_anchors
+from pyvqa.ops import paste_masks
 from pyvqa.systems.ns_vqa.build import build_detector, prepare_pictures
 from pyvqa.systems.ns_vqa.config import DetectorConfig
 from pyvqa.systems.ns_vqa.convert import detector_from_upstream, detector_names
@@ -90,6 +92,11 @@ def seen(case: Path) -> Seen:
         pyramid = network.features(batch.pixels)
         maps = network.proposer(pyramid)
         return Seen(network, batch, pyramid, maps, network.propose(maps, batch)[0])
+
+
+@lru_cache(maxsize=1)
+def detections(case: Path) -> Detections:
+    return seen(case).network.detect(seen(case).batch, seen(case).pyramid)[0]
 
 
 def check_relative(ours: Tensor, expected: Tensor, bound: float = 1e-3) -> None:
@@ -180,8 +187,7 @@ def test_mask_head(case: Path) -> None:
 
 @NETWORK
 def test_detections(case: Path) -> None:
-    ours = seen(case)
-    found = ours.network.detect(ours.batch, ours.pyramid)[0]
+    found = detections(case)
     expected = read_json(case.with_name(f"{case.stem}.json.gz"))["detections"]
     total, right, in_order = 0, 0, 0
     for entry in expected:
@@ -203,11 +209,7 @@ def test_detections(case: Path) -> None:
 
 @NETWORK
 def test_masks_of_the_detections(case: Path) -> None:
-    from pyvqa.ops import paste_masks
-
-    ours = seen(case)
-    found = ours.network.detect(ours.batch, ours.pyramid)[0]
-    size = ours.batch.originals[0]
+    found, size = detections(case), seen(case).batch.originals[0]
     pasted = paste_masks(found.masks, found.boxes, size, rule="detectron").bool()
     equal, total = 0, 0
     for entry in read_json(case.with_name(f"{case.stem}.json.gz"))["detections"]:
