@@ -128,11 +128,12 @@ class MaskHead(nn.Module):
         """Give the mask logits of each region's own class: [K, C, S, S], [K] -> [K, 2 S, 2 S]."""
         for conv in self.convs:
             pooled = F.relu_(conv(pooled))
-        maps = F.relu_(self.up(pooled)).float()
+        maps = F.relu_(self.up(pooled))
         weight = self.classify.weight.flatten(1)[labels]  # [K, D]
         bias = self.classify.bias[labels]  # type: ignore[index]
-        logits = torch.einsum("kdyx,kd->kyx", maps, weight)
-        return logits + bias[:, None, None]
+        by_pixel = maps.permute(0, 2, 3, 1).flatten(1, 2)  # [K, 4 S S, D], as it is in memory
+        logits = torch.bmm(by_pixel, weight.unsqueeze(2)).float() + bias[:, None, None]
+        return logits.view(maps.shape[0], *maps.shape[2:])
 
 
 class MaskRcnn(nn.Module):

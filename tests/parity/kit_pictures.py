@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,3 +53,10 @@ def decoded(rles: Sequence[Mapping[str, object]]) -> Tensor:
     """Decode run-length masks to bool [N, H, W], by the reference library."""
     masks = pytest.importorskip("pycocotools.mask", reason="needs pycocotools")
     return torch.from_numpy(np.stack([masks.decode(dict(rle)) for rle in rles])).bool()
+
+
+def read_json(file: Path) -> Any:
+    """Read a JSON file of a kit, packed or not."""
+    return json.loads(
+        gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_text()
+    )

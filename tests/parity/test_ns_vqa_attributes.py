@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pyvqa.systems.ns_vqa.build import build_attributes
-from pyvqa.systems.ns_vqa.convert import attribute_names, attributes_from_upstream
 from pyvqa.systems.ns_vqa.model.attributes import (
     BLOCKS,
     NUMBERS,
@@ -28,6 +27,7 @@ from pyvqa.systems.ns_vqa.model.attributes import (
     decode_attributes,
 )
 from pyvqa.systems.ns_vqa.model.detector import attributes_of
+from pyvqa.systems.ns_vqa.upstream import attribute_names, attributes_from_upstream
 
 INPUTS = pytest.mark.kit("ns_vqa", "scene_parse/attr_inputs*.npz")
 NETWORK = pytest.mark.kit("ns_vqa", "scene_parse/attr_net*.safetensors")

@@ -1,13 +1,11 @@
 """NS-VQA's Mask R-CNN against numbers recorded from the original code.
 
-Three kinds of files: the whole network on one picture (`network*`), one training step
-(`training_step*`), and single operations (`ops*`).
+Two kinds of files: the whole network on one picture (`network*`) and one training step
+(`training_step*`).
 """
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -17,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from kit_pictures import convolution, decoded, formula_weights, genuine_picture
+from kit_pictures import convolution, decoded, formula_weights, genuine_picture, read_json
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -26,24 +24,20 @@ from pyvqa.nn.images import ImageBatch
 from pyvqa.nn.mask_rcnn import (
     BOX_WEIGHTS,
     Detections,
-    Limits,
     Losses,
     MaskRcnn,
     Picks,
-    box_losses,
-    select_detections,
 )
-from pyvqa.nn.roi_targets import Truth, boxes_of_masks, crop_masks, roi_sample
-from pyvqa.nn.rpn import AnchorSample, RegionProposer, RpnMaps, sample_anchors
+from pyvqa.nn.roi_targets import Truth, boxes_of_masks, roi_sample
+from pyvqa.nn.rpn import AnchorSample, RpnMaps, sample_anchors
 from pyvqa.ops import paste_masks
 from pyvqa.systems.ns_vqa.build import build_detector, prepare_pictures
 from pyvqa.systems.ns_vqa.config import DetectorConfig
-from pyvqa.systems.ns_vqa.convert import detector_from_upstream, detector_names
 from pyvqa.systems.ns_vqa.model.detector import class_of
+from pyvqa.systems.ns_vqa.upstream import detector_from_upstream, detector_names
 
 NETWORK = pytest.mark.kit("ns_vqa", "mask_rcnn/network*.safetensors")
 TRAINING = pytest.mark.kit("ns_vqa", "mask_rcnn/training_step*.safetensors")
-OPS = pytest.mark.kit("ns_vqa", "mask_rcnn/ops*.safetensors")
 
 
 def scaled(name: str, shape: Sequence[int], u: np.ndarray) -> np.ndarray:
@@ -54,12 +48,6 @@ def scaled(name: str, shape: Sequence[int], u: np.ndarray) -> np.ndarray:
         share = 1.0 if "Head" in name else 2.0 if "cls_score" in name else 0.2
         return u * np.sqrt(6 / shape[1]) * share
     return 0.25 + 0.05 * u if name.endswith("weight") else 0.05 * u
-
-
-def read_json(file: Path) -> Any:
-    return json.loads(
-        gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_text()
-    )
 
 
 @lru_cache(maxsize=1)
@@ -381,106 +369,3 @@ def test_frozen_parameters(case: Path) -> None:
     assert unplaced == []
     assert set(frozen.values()) == network.state_dict().keys() - trained
     assert losses(case)[1].keys() == trained
-
-
-# ---- single operations
-
-
-def group(case: Path, name: str) -> dict[str, Tensor]:
-    tensors = {
-        key.removeprefix(f"{name}."): value
-        for key, value in load_file(case).items()
-        if key.startswith(f"{name}.")
-    }
-    return tensors or pytest.skip(f"{case.name} holds no {name}")
-
-
-def operated_picture(case: Path) -> tuple[Tensor, list[dict[str, Any]]]:
-    """The picture that operations are shown on, and its annotated objects."""
-    name = read_json(case.with_suffix(".json"))["gt_image"]
-    folder = case.parents[1] / "scene_parse"
-    row = read_json(folder / "images.json")["image_filenames"].index(name)
-    objects = read_json(folder / "mini_anns.json.gz")["scenes"][row]["objects"]
-    return genuine_picture(name), objects
-
-
-@OPS
-def test_prepared_picture(case: Path) -> None:
-    kit = group(case, "blob")
-    batch = prepare_pictures(DetectorConfig(), [operated_picture(case)[0]])
-    assert list(batch.pixels.shape) == kit["shape"].tolist()
-    height, width, scale = kit["im_info"][0].tolist()
-    assert (*batch.pixels.shape[2:], batch.scales[0]) == (height, width, scale)
-    samples = batch.pixels.flatten()[kit["positions"]]
-    torch.testing.assert_close(samples, kit["samples"], rtol=0, atol=5e-3)
-    pixels = batch.pixels.double()
-    sums = torch.stack((pixels.sum(), pixels.abs().sum()))
-    torch.testing.assert_close(sums, kit["sums"], rtol=1e-5, atol=0)
-
-
-@OPS
-def test_boxes_of_the_objects(case: Path) -> None:
-    masks = decoded([known["mask"] for known in operated_picture(case)[1]])
-    assert torch.equal(boxes_of_masks(masks, DETECTRON).double(), group(case, "gt")["boxes"])
-
-
-@OPS
-def test_mask_targets(case: Path) -> None:
-    kit = group(case, "mask_target")
-    masks = decoded([known["mask"] for known in operated_picture(case)[1]])
-    owner = torch.arange(len(kit["rois"])) % len(masks)
-    ours = crop_masks(masks, kit["rois"], owner, 28, DETECTRON)
-    assert torch.equal(ours, kit["masks28"] > 0)
-
-
-@OPS
-def test_losses_of_regions_and_their_gradients(case: Path) -> None:
-    kit = group(case, "loss")
-    logits = kit["cls_score"].clone().requires_grad_()
-    deltas = kit["bbox_pred"].clone().requires_grad_()
-    labels = kit["labels"].long()
-    targets = kit["targets_compact"][labels > 0, 1:]
-    score, box = (part / len(labels) for part in box_losses(logits, deltas, labels, targets))
-    (score + box).backward()
-    close = {"rtol": 0, "atol": 1e-4}
-    torch.testing.assert_close(score.detach()[None], kit["loss_cls"], **close)
-    torch.testing.assert_close(box.detach()[None], kit["loss_bbox"], **close)
-    torch.testing.assert_close(logits.grad, kit["grad_cls"], **close)
-    torch.testing.assert_close(deltas.grad, kit["grad_bbox"], **close)
-    accuracy = (logits.argmax(1) == labels).float().mean()
-    torch.testing.assert_close(accuracy[None], kit["accuracy"])
-
-
-@OPS
-def test_loss_of_masks(case: Path) -> None:
-    kit = group(case, "mask_loss")
-    target = kit["target_of_class"].view_as(kit["pred_of_class"]).float()
-    loss = torch.nn.functional.binary_cross_entropy_with_logits(kit["pred_of_class"], target)
-    torch.testing.assert_close(loss[None], kit["loss"], rtol=0, atol=1e-4)
-
-
-@OPS
-def test_selected_detections(case: Path) -> None:
-    kit = group(case, "detect")
-    found = select_detections(kit["scores"], kit["boxes"], DETECTRON, Limits())
-    assert torch.equal(found.labels, kit["out_class"])
-    torch.testing.assert_close(found.boxes, kit["out_boxes"], rtol=0, atol=1e-4)
-    torch.testing.assert_close(found.scores, kit["out_scores"], rtol=0, atol=1e-4)
-
-
-@OPS
-def test_proposals_of_one_level(case: Path) -> None:
-    kit = group(case, "proposals")
-    height, width, _ = kit["im_info"][0].tolist()
-    stride = round(height / kit["scores"].shape[2])
-    proposer = RegionProposer(1, DETECTRON, strides=(stride,), size=8 * stride)
-    rows, count = kit["scores"].shape[:2]
-    features = torch.zeros(rows, 1, *kit["scores"].shape[2:])
-    scores = torch.logit(kit["scores"].permute(0, 2, 3, 1).reshape(rows, -1).double())
-    deltas = kit["deltas"].unflatten(1, (count, 4)).permute(0, 3, 4, 1, 2).reshape(rows, -1, 4)
-    maps = RpnMaps([scores], [deltas], proposer([features]).anchors)
-    ours = proposer.propose(
-        maps, [(int(height), int(width))], per_level=1000, limit=1000, threshold=0.7
-    )[0]
-    torch.testing.assert_close(ours.boxes, kit["rois"][:, 1:], rtol=0, atol=1e-4)
-    torch.testing.assert_close(ours.scores.float(), kit["probs"][:, 0], rtol=0, atol=1e-4)

@@ -15,15 +15,7 @@ from pyvqa.systems.ns_vqa.build import (
     prepare_pictures,
 )
 from pyvqa.systems.ns_vqa.config import AttributesConfig, DetectorConfig, ParserConfig
-from pyvqa.systems.ns_vqa.convert import (
-    attributes_from_upstream,
-    attributes_to_upstream,
-    detector_from_upstream,
-    detector_to_upstream,
-    export_model,
-    import_model,
-    read_upstream,
-)
+from pyvqa.systems.ns_vqa.convert import export_model, import_model, read_upstream
 from pyvqa.systems.ns_vqa.folder import (
     AttributesPart,
     DetectorPart,
@@ -47,6 +39,12 @@ from pyvqa.systems.ns_vqa.model.detector import (
     SHAPES,
     attributes_of,
     class_of,
+)
+from pyvqa.systems.ns_vqa.upstream import (
+    attributes_from_upstream,
+    attributes_to_upstream,
+    detector_from_upstream,
+    detector_to_upstream,
 )
 
 LIGHT = {
