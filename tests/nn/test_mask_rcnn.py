@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pyvqa.nn.box_rules import DETECTRON, MODERN
-from pyvqa.nn.images import prepare_images
+from pyvqa.nn.images import ImageBatch, prepare_images
 from pyvqa.nn.mask_rcnn import Limits, MaskRcnn, box_losses, select_detections
 from pyvqa.nn.norm import FrozenAffine
 from pyvqa.nn.resnet import ResNet
@@ -270,3 +270,34 @@ def test_detector_of_published_kind_has_no_batch_norm():
     network = MaskRcnn(backbone, 49, rules=DETECTRON, width=8, head_width=8, mask_width=8)
     assert not [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert len(network.state_dict()) == 201
+
+
+def test_overlaps_that_reach_the_threshold():
+    """Exactly half, with inclusive corners: the published rules drop the weaker, today's do not."""
+    boxes = torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 4]]).repeat(1, 2)
+    scores = torch.tensor([[0.1, 0.9], [0.2, 0.8]])
+    assert len(select_detections(scores, boxes, DETECTRON, Limits()).labels) == 1
+    halves = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5]]).repeat(1, 2)
+    assert len(select_detections(scores, halves, MODERN, Limits()).labels) == 2
+
+
+@RULES
+def test_ranks_with_averaged_counts_add_up_to_the_whole_batch(rules):
+    network = make(rules).eval()
+    batch, truths = batch_of([1, 4], rules)
+    with torch.no_grad():
+        maps = network.proposer(network.features(batch.pixels))
+        picks = network.draw_picks(maps, batch, truths, torch.Generator().manual_seed(0))
+        whole = network(batch, truths, picks=picks).total
+    regions = [torch.tensor([len(p.rois.labels), len(p.rois.masks)]).float() for p in picks]
+    mean = (regions[0] + regions[1]) / 2
+    assert not torch.equal(regions[0], regions[1])
+    parts = []
+    for rank in range(2):
+        own = ImageBatch(batch.pixels[rank : rank + 1], *([x[rank]] for x in batch[1:]))
+        with torch.no_grad():
+            losses = network(
+                own, truths[rank : rank + 1], picks=picks[rank : rank + 1], average=lambda _: mean
+            )
+        parts.append(losses.total)
+    torch.testing.assert_close((parts[0] + parts[1]) / 2, whole, rtol=1e-5, atol=1e-6)

@@ -143,3 +143,16 @@ def test_a_picture_without_objects(rules):
     assert sample.labels.tolist() == [0, 0]
     assert sample.masks.shape == (0, 14, 14)
     assert sample.deltas.shape == (0, 4)
+
+
+@RULES
+def test_regions_with_an_object_are_at_most_their_share(rules):
+    known = truth(rules)
+    near = known.boxes.repeat(40, 1) + torch.rand(
+        120, 4, generator=torch.Generator().manual_seed(0)
+    )
+    far = torch.tensor([[30.0, 0, 34, 4]]).repeat(100, 1)
+    sample = sample_rois(
+        torch.cat((near, far)), known, 1.0, rules, weights=WEIGHTS, mask_size=14, count=32
+    )
+    assert (len(sample.boxes), len(sample.masks), int((sample.labels > 0).sum())) == (32, 8, 8)
