@@ -124,7 +124,7 @@ def test_share_of_what_is_no_convolution(pair, benchmark):
     maps = ours.features(batch.pixels)
     scores = ours.proposer(maps)
     proposals = ours.propose(scores, batch)
-    pooled = ours.pool(maps, proposals, ours.box_pool)
+    pooled = ours.pool(maps, proposals, mask_rcnn.BOX_POOL)
     logits, deltas = ours.box_head.judge(ours.box_head.features(pooled))
 
     def select() -> object:
@@ -136,9 +136,9 @@ def test_share_of_what_is_no_convolution(pair, benchmark):
     found = select()
     parts = {
         "propose": lambda: ours.propose(scores, batch),
-        "pool for boxes": lambda: ours.pool(maps, proposals, ours.box_pool),
+        "pool for boxes": lambda: ours.pool(maps, proposals, mask_rcnn.BOX_POOL),
         "select": select,
-        "pool for masks": lambda: ours.pool(maps, [found.boxes * 2.5], ours.mask_pool),
+        "pool for masks": lambda: ours.pool(maps, [found.boxes * 2.5], mask_rcnn.MASK_POOL),
     }
     took = {name: min(timing.seconds(run) for _ in range(5)) for name, run in parts.items()}
     whole = min(timing.seconds(lambda: ours.detect(batch)) for _ in range(2))
@@ -158,7 +158,7 @@ def test_difference_of_bfloat16(pair):
 
     def seen() -> tuple[Tensor, Tensor]:
         pyramid = ours.features(batch.pixels)
-        features = ours.box_head.features(ours.pool(pyramid, boxes, ours.box_pool))
+        features = ours.box_head.features(ours.pool(pyramid, boxes, mask_rcnn.BOX_POOL))
         deltas = ours.box_head.judge(features)[1].float()
         moved = ours.rules.decode(deltas, boxes[0] / 2.5, mask_rcnn.BOX_WEIGHTS)
         masks = torch.sigmoid(ours.mask_logits(pyramid, [boxes[0][:50]], labels).float())

@@ -25,6 +25,7 @@ from pyvqa.ops import multiscale_roi_align
 
 BOX_WEIGHTS: Weights = (10.0, 10.0, 5.0, 5.0)
 STRIDES = (4, 8, 16, 32)  # of the maps that regions are pooled from
+BOX_POOL, MASK_POOL = 7, 14  # samples along each side of a pooled region; masks have twice as many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,16 +155,13 @@ class MaskRcnn(nn.Module):
         head_width: int = 1024,
         mask_width: int = 256,
         anchor_size: float = 32,
-        box_pool: int = 7,
-        mask_pool: int = 14,
     ) -> None:
         super().__init__()
         self.classes, self.rules, self.limits = classes, rules, limits or Limits()
-        self.box_pool, self.mask_pool = box_pool, mask_pool
         self.backbone = backbone
         self.pyramid = FeaturePyramid(backbone.map_widths, width)
         self.proposer = RegionProposer(width, rules, size=anchor_size)
-        self.box_head = BoxHead(width * box_pool**2, head_width, classes)
+        self.box_head = BoxHead(width * BOX_POOL**2, head_width, classes)
         self.mask_head = MaskHead(width, mask_width, classes)
         # Pixels with their channels side by side: oneDNN and cuDNN convolve that faster.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -189,7 +187,7 @@ class MaskRcnn(nn.Module):
         self, pyramid: Sequence[Tensor], boxes: Sequence[Tensor], labels: Tensor
     ) -> Tensor:
         """Give the mask of each region's class: boxes per image [k, 4], labels [K] -> [K, S, S]."""
-        logits: Tensor = self.mask_head(self.pool(pyramid, boxes, self.mask_pool), labels)
+        logits: Tensor = self.mask_head(self.pool(pyramid, boxes, MASK_POOL), labels)
         return logits
 
     # ---- looking
@@ -255,7 +253,7 @@ class MaskRcnn(nn.Module):
         self, pyramid: Sequence[Tensor], boxes: Sequence[Tensor]
     ) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Give features, logits and deltas of each image's regions."""
-        features = self.box_head.features(self.pool(pyramid, boxes, self.box_pool))
+        features = self.box_head.features(self.pool(pyramid, boxes, BOX_POOL))
         parts = [features, *self.box_head.judge(features)]
         counts = [len(b) for b in boxes]
         return list(zip(*(torch.split(part.float(), counts) for part in parts), strict=True))
@@ -313,7 +311,7 @@ class MaskRcnn(nn.Module):
                 scale,
                 self.rules,
                 weights=BOX_WEIGHTS,
-                mask_size=2 * self.mask_pool,
+                mask_size=2 * MASK_POOL,
                 generator=generator,
                 count=self.limits.rois,
             )
@@ -327,7 +325,7 @@ class MaskRcnn(nn.Module):
         average: Callable[[Tensor], Tensor] | None,
     ) -> Losses:
         logits, deltas = self.box_head.judge(
-            self.box_head.features(self.pool(pyramid, [r.boxes for r in rois], self.box_pool))
+            self.box_head.features(self.pool(pyramid, [r.boxes for r in rois], BOX_POOL))
         )
         labels = torch.cat([r.labels for r in rois])
         targets = torch.cat([r.deltas for r in rois])

@@ -18,6 +18,10 @@ class Truth(NamedTuple):
     labels: Tensor  # int64 [G], 1..classes-1; 0 is the background
     masks: Tensor  # bool or uint8 [G, H, W]
 
+    def to(self, device: torch.device | str) -> Truth:
+        """Give the same objects on `device`."""
+        return Truth(*(value.to(device) for value in self))
+
 
 class RoiSample(NamedTuple):
     """Regions of one image to train on; those with an object come first."""

@@ -7,7 +7,7 @@ import torch
 
 from pyvqa.nn.box_rules import DETECTRON, MODERN
 from pyvqa.nn.images import ImageBatch, prepare_images
-from pyvqa.nn.mask_rcnn import Limits, MaskRcnn, box_losses, select_detections
+from pyvqa.nn.mask_rcnn import BOX_POOL, Limits, MaskRcnn, box_losses, select_detections
 from pyvqa.nn.norm import FrozenAffine
 from pyvqa.nn.resnet import ResNet
 from pyvqa.nn.roi_targets import Truth, boxes_of_masks
@@ -211,7 +211,7 @@ def test_boxes_are_given_in_pixels_of_the_original():
     ours = network.region_features(double, [truth.boxes])[0]
     torch.testing.assert_close(ours.boxes, truth.boxes)
     pyramid = network.features(double.pixels)
-    pooled = network.pool(pyramid, [truth.boxes * 2], network.box_pool)
+    pooled = network.pool(pyramid, [truth.boxes * 2], BOX_POOL)
     torch.testing.assert_close(ours.features, network.box_head.features(pooled))
     found = network.detect(single)[0].boxes
     limit = torch.tensor([96.0, 64, 96, 64])
@@ -301,3 +301,26 @@ def test_ranks_with_averaged_counts_add_up_to_the_whole_batch(rules):
             )
         parts.append(losses.total)
     torch.testing.assert_close((parts[0] + parts[1]) / 2, whole, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.cuda
+@RULES
+def test_cuda_does_what_the_cpu_does(rules):
+    network = make(rules).eval()
+    batch, truths = batch_of([1, 4], rules)
+    with torch.no_grad():
+        maps = network.proposer(network.features(batch.pixels))
+        picks = network.draw_picks(maps, batch, truths, torch.Generator().manual_seed(0))
+        losses = network(batch, truths, picks=picks)
+        found = network.detect(batch)
+        network.cuda()
+        on_cuda = batch.to("cuda")
+        maps = network.proposer(network.features(on_cuda.pixels))
+        moved = [truth.to("cuda") for truth in truths]
+        generator = torch.Generator().manual_seed(0)
+        picks = network.draw_picks(maps, on_cuda, moved, generator)
+        again = network(on_cuda, moved, picks=picks)
+        seen = network.detect(on_cuda)
+    torch.testing.assert_close(again.total.cpu(), losses.total, rtol=1e-2, atol=1e-3)
+    for a, b in zip(found, seen, strict=True):
+        torch.testing.assert_close(b.boxes.cpu(), a.boxes, rtol=1e-2, atol=0.5)
