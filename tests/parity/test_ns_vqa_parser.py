@@ -19,11 +19,11 @@ from pyvqa.data.vocabulary import inverse
 from pyvqa.metrics.clevr import Gold, clevr_scores, guess
 from pyvqa.programs.scenes import read_scenes
 from pyvqa.systems.ns_vqa.build import build_parser
-from pyvqa.systems.ns_vqa.convert import parser_from_upstream, parser_names
 from pyvqa.systems.ns_vqa.model.decode import greedy
 from pyvqa.systems.ns_vqa.model.loss import imitation_loss, reinforce_loss
 from pyvqa.systems.ns_vqa.model.parser import START, QuestionParser
 from pyvqa.systems.ns_vqa.reasoning import Executor, write_programs
+from pyvqa.systems.ns_vqa.upstream import parser_from_upstream, parser_names
 
 
 @pytest.fixture(autouse=True)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
-from pyvqa.errors import DataError
-from pyvqa.systems.ns_vqa.config import ParserConfig
+from pyvqa.errors import ConfigError, DataError
+from pyvqa.nn.box_rules import DETECTRON, MODERN
+from pyvqa.nn.images import CAFFE_MEAN, IMAGENET_MEAN, IMAGENET_STD, ImageBatch, prepare_images
+from pyvqa.nn.mask_rcnn import Limits, MaskRcnn
+from pyvqa.nn.norm import FrozenAffine, SharedBatchNorm2d
+from pyvqa.nn.resnet import DEPTHS, ResNet
+from pyvqa.systems.ns_vqa.config import AttributesConfig, DetectorConfig, ParserConfig
+from pyvqa.systems.ns_vqa.model.attributes import AttributeNetwork
+from pyvqa.systems.ns_vqa.model.detector import CLASSES
 from pyvqa.systems.ns_vqa.model.parser import QuestionParser
 
 
@@ -41,6 +49,81 @@ def build_parser(config: ParserConfig, words: int, functions: int) -> QuestionPa
             parser.word_embedding.weight.copy_(vectors)
     parser.word_embedding.weight.requires_grad_(not config.freeze_words)
     return parser
+
+
+def build_detector(config: DetectorConfig) -> MaskRcnn:
+    """Make a detector with fresh weights.
+
+    Raises:
+        ConfigError: there is no such depth, or there are not four widths.
+    """
+    backbone = ResNet(
+        _known(config.depth, "detector.depth"),
+        widths=_four(config.widths, "detector.widths"),
+        norm=FrozenAffine if config.frozen_norm else SharedBatchNorm2d,
+        stride_first=config.stride_first,
+    )
+    backbone.freeze(config.frozen_stages)
+    return MaskRcnn(
+        backbone,
+        CLASSES[config.categories],
+        rules=DETECTRON if config.rules == "detectron" else MODERN,
+        limits=Limits(
+            test_per_level=config.test_proposals,
+            test_proposals=config.test_proposals,
+            train_per_level=config.train_proposals,
+            train_proposals=config.train_proposals,
+            rois=config.train_rois,
+            score=config.score,
+            detections=config.detections,
+        ),
+        width=config.pyramid_width,
+        head_width=config.head_width,
+        mask_width=config.mask_width,
+        anchor_size=config.anchor_size,
+    )
+
+
+def prepare_pictures(config: DetectorConfig, pictures: Sequence[torch.Tensor]) -> ImageBatch:
+    """Prepare RGB pictures, uint8 [H, W, 3] each, for a detector of these settings."""
+    caffe = config.pixels == "caffe"
+    return prepare_images(
+        pictures,
+        short=config.short_side,
+        long=config.long_side,
+        mean=CAFFE_MEAN if caffe else IMAGENET_MEAN,
+        std=(1.0, 1.0, 1.0) if caffe else IMAGENET_STD,
+        reverse_channels=caffe,
+    )
+
+
+def build_attributes(config: AttributesConfig) -> AttributeNetwork:
+    """Make an attribute network with fresh weights.
+
+    Raises:
+        ConfigError: there is no such depth, or there are not four widths.
+    """
+    return AttributeNetwork(
+        _known(config.depth, "attributes.depth"),
+        widths=_four(config.widths, "attributes.widths"),
+        size=config.size,
+        with_picture=config.with_picture,
+        reverse_channels=config.reverse_channels,
+        batch_statistics=config.batch_statistics,
+        norm=SharedBatchNorm2d,
+    )
+
+
+def _known(depth: int, name: str) -> int:
+    if depth not in DEPTHS:
+        raise ConfigError(f"{name}: {depth}; it must be one of {', '.join(map(str, DEPTHS))}")
+    return depth
+
+
+def _four(widths: Sequence[int], name: str) -> list[int]:
+    if len(widths) != 4 or min(widths) < 1:
+        raise ConfigError(f"{name}: {list(widths)}; four positive numbers are needed")
+    return list(widths)
 
 
 def _read_vectors(path: str, words: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What NS-VQA's parser and its two training stages need, as typed settings."""
+"""What NS-VQA's networks and the parser's training stages need, as typed settings."""
 
 from __future__ import annotations
 
@@ -27,6 +27,48 @@ class ParserConfig:
     dropout: float = setting(0.0, minimum=0.0, below=1.0)
     word_vectors: str | None = None  # .npy [words, D]; sets word_dim to D
     freeze_words: bool = False
+
+
+@dataclass(kw_only=True)
+class DetectorConfig:
+    """The shape and conventions of a Mask R-CNN (defaults: the published one, R-50-FPN)."""
+
+    depth: int = 50  # of the ResNet: 10, 18, 34, 50 or 101
+    widths: list[int] = field(default_factory=lambda: [64, 128, 256, 512])
+    stride_first: bool = True  # the stride of a bottleneck is in its first convolution
+    frozen_norm: bool = True  # folded batch norm that is not trained; false: batch norm
+    frozen_stages: int = setting(2, minimum=0)  # stem and layers that are not trained
+    pyramid_width: int = setting(256, minimum=1)
+    head_width: int = setting(1024, minimum=1)
+    mask_width: int = setting(256, minimum=1)
+    anchor_size: float = setting(32.0, above=0.0)  # on the finest map; doubles with every level
+    # What classes tell apart. combined: color, material and shape (48); shape: shape alone (3).
+    categories: str = setting("combined", choices=("combined", "shape"))
+    # detectron: as published (pixel-inclusive boxes, widened mask targets; nn/box_rules.py).
+    rules: str = setting("detectron", choices=("detectron", "modern"))
+    short_side: int = setting(800, minimum=1)  # pictures are resized to this
+    long_side: int = setting(1333, minimum=1)  # but not beyond this
+    # caffe: blue, green, red minus the mean; imagenet: red, green, blue, also divided by their std.
+    pixels: str = setting("caffe", choices=("caffe", "imagenet"))
+    test_proposals: int = setting(1000, minimum=1)  # per level before, and in all after suppression
+    train_proposals: int = setting(2000, minimum=1)
+    train_rois: int = setting(512, minimum=1)  # regions trained on per picture
+    score: float = setting(0.05, minimum=0.0, below=1.0)  # least score of a detection
+    detections: int = setting(100, minimum=1)  # most per picture
+
+
+@dataclass(kw_only=True)
+class AttributesConfig:
+    """The shape and input of an attribute network (defaults: the published one, but in RGB)."""
+
+    depth: int = 34  # of the ResNet: 10, 18, 34, 50 or 101
+    widths: list[int] = field(default_factory=lambda: [64, 128, 256, 512])
+    size: int = setting(224, minimum=32)  # side of the square that pictures lie in
+    with_picture: bool = True  # the whole picture beside the object; false: the object alone
+    # As the published weights want it: blue, green, red under the means of red, green, blue.
+    reverse_channels: bool = False
+    # Normalise by the batch at hand also when applied, as the published tables were made.
+    batch_statistics: bool = False
 
 
 @dataclass(kw_only=True)

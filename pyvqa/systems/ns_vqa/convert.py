@@ -1,169 +1,192 @@
-"""Weights of the original release -> a model folder of ours, and back.
-
-The original's `question_parser.pt` is `{"net_params", "net_state"}` (ns-vqa
-reason/models/parser.py). Its names live in this file alone.
-"""
+"""Files of the original release -> a model folder of ours, and back."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyvqa.data.clevr_questions import ClevrVocabulary
-from pyvqa.errors import CheckpointError
+from pyvqa.errors import CheckpointError, ConfigError
 from pyvqa.files import atomic_folder, atomic_write
-from pyvqa.systems.ns_vqa.build import build_parser
-from pyvqa.systems.ns_vqa.config import ParserConfig
-from pyvqa.systems.ns_vqa.folder import read_parser, write_parser
-from pyvqa.systems.ns_vqa.model.parser import END, START
-
-# theirs -> ours; the LSTM's own names are the same on both sides
-_PREFIXES = {
-    "encoder.embedding.": "word_embedding.",
-    "encoder.rnn.": "encoder.",
-    "decoder.embedding.": "function_embedding.",
-    "decoder.rnn.": "decoder.",
-    "decoder.out_linear.": "classify.",
-    "decoder.attention.linear_out.": "attend.",
-}
-_LSTM = re.compile(r"(weight|bias)_(ih|hh)_l\d+(_reverse)?")
-
-
-def parser_names(names: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Map the original's parameter names to ours; also give those that have no place."""
-    ours, unplaced = {}, []
-    for name in names:
-        prefix = next((p for p in _PREFIXES if name.startswith(p)), None)
-        rest = name.removeprefix(prefix or "")
-        if prefix is None or not (rest in ("weight", "bias") or _LSTM.fullmatch(rest)):
-            unplaced.append(name)
-        else:
-            ours[name] = _PREFIXES[prefix] + rest
-    return ours, unplaced
+from pyvqa.systems.ns_vqa.build import build_attributes, build_detector, build_parser
+from pyvqa.systems.ns_vqa.config import AttributesConfig, DetectorConfig
+from pyvqa.systems.ns_vqa.folder import (
+    AttributesPart,
+    DetectorPart,
+    ParserPart,
+    read_attributes,
+    read_detector,
+    read_parser,
+    write_model,
+)
+from pyvqa.systems.ns_vqa.upstream import (
+    attributes_from_upstream,
+    attributes_to_upstream,
+    detector_from_upstream,
+    detector_to_upstream,
+    parser_from_upstream,
+    parser_to_upstream,
+)
 
 
-def parser_from_upstream(
-    checkpoint: Mapping[str, Any],
-) -> tuple[ParserConfig, int, int, dict[str, Tensor], list[str]]:
-    """Read a `question_parser.pt`: settings, words, functions, weights, keys without a place.
+def import_model(sources: Sequence[Path], vocabulary_file: Path | None, out: Path) -> int:
+    """Make one model folder of the original's .pt files; give the number of tensors placed.
 
     Raises:
-        CheckpointError: the file is of another kind, or its token framing is not the known one.
+        CheckpointError: a file is unreadable or of no known kind, some of its keys have no place
+            here, two are of the same network, or the vocabulary is of another size.
+        ConfigError: there is a parser but no vocabulary.
     """
-    params, state = checkpoint.get("net_params"), checkpoint.get("net_state")
-    if not isinstance(params, Mapping) or not isinstance(state, Mapping):
-        raise CheckpointError(
-            "not a question parser of the original release: net_params or net_state is missing; "
-            "give the file named question_parser.pt or checkpoint*.pt"
-        )
-    if (params.get("start_id", START), params.get("end_id", END)) != (START, END):
-        raise CheckpointError(
-            f"net_params: start_id {params.get('start_id')} and end_id {params.get('end_id')} "
-            f"are not {START} and {END}; this parser's vocabulary has an unknown framing"
-        )
-    names, unplaced = parser_names(list(state))
-    config = ParserConfig(
-        word_dim=int(params["word_vec_dim"]),
-        hidden=int(params["hidden_size"]),
-        layers=int(params["n_layers"]),
-        bidirectional=bool(params["bidirectional"]),
-        attention=bool(params["use_attention"]),
-        variable_lengths=bool(params["variable_lengths"]),
-        mask_padding=False,
-        max_steps=int(params["decoder_max_len"]),
+    parts: dict[str, Any] = {}
+    total = 0
+    for source in sources:
+        checkpoint = read_upstream(source)
+        name, part, placed = _part(source, checkpoint, vocabulary_file)
+        if name in parts:
+            raise CheckpointError(f"{source}: a second {name}; give one file per network")
+        parts[name], total = part, total + placed
+    card = "# NS-VQA, converted from the original release\n\n"
+    card += "".join(
+        f"- {name}: {source.name}\n" for name, source in zip(parts, sources, strict=True)
     )
-    weights = {ours: state[theirs].float().clone() for theirs, ours in names.items()}
-    if "word_embedding.weight" in weights:  # word vectors from a file fix the encoder's width
-        config.word_dim = weights["word_embedding.weight"].shape[1]
-        config.function_dim = int(params["word_vec_dim"])
-    words, functions = int(params["input_vocab_size"]), int(params["output_vocab_size"])
-    return config, words, functions, weights, unplaced
-
-
-def parser_to_upstream(
-    config: ParserConfig, words: int, functions: int, weights: Mapping[str, Tensor]
-) -> dict[str, Any]:
-    """Give the content of a `question_parser.pt` that the original code can load."""
-    back = {ours: theirs for theirs, ours in _PREFIXES.items()}
-    state = {}
-    for name, value in weights.items():
-        prefix = name.split(".")[0] + "."
-        state[back[prefix] + name.removeprefix(prefix)] = value.detach().float().cpu().contiguous()
-    params = {
-        "input_vocab_size": words,
-        "output_vocab_size": functions,
-        "hidden_size": config.hidden,
-        "word_vec_dim": config.function_dim or config.word_dim,
-        "n_layers": config.layers,
-        "bidirectional": int(config.bidirectional),
-        "variable_lengths": int(config.variable_lengths),
-        "use_attention": int(config.attention),
-        "encoder_max_len": 50,  # never used by the original either
-        "decoder_max_len": config.max_steps,
-        "start_id": START,
-        "end_id": END,
-        "word2vec_path": None,
-        "fix_embedding": int(config.freeze_words),
-    }
-    return {"net_params": params, "net_state": state}
-
-
-def import_parser(source: Path, vocabulary_file: Path, out: Path) -> int:
-    """Make a model folder of an original .pt file; give the number of tensors placed.
-
-    Raises:
-        CheckpointError: the file is unreadable or of another kind, some of its keys have no place
-            here, or the vocabulary is of another size.
-    """
-    vocabulary = ClevrVocabulary.read(vocabulary_file)
-    config, words, functions, weights, unplaced = parser_from_upstream(read_upstream(source))
-    if unplaced:
-        raise CheckpointError(
-            f"{source}: no place for {', '.join(unplaced)}; is it another network?"
+    if "parser" in parts:
+        card += "- the parser attends to padding, as the original: results depend on the batch\n"
+    if "attributes" in parts:
+        card += (
+            "- the attribute network normalises by the batch at hand, as the original's tables were"
+            " made; set attributes.batch_statistics to false for results that do not depend on it\n"
         )
+    with atomic_folder(out) as folder:
+        write_model(folder, card, dtype=torch.float32, **parts)
+    return total
+
+
+def _part(
+    source: Path, checkpoint: Mapping[str, Any], vocabulary_file: Path | None
+) -> tuple[str, Any, int]:
+    """Read one file: which network it is, what a folder holds of it, number of tensors."""
+    if "model_state" in checkpoint:
+        attributes, weights, unplaced = attributes_from_upstream(checkpoint)
+        _refuse(source, unplaced)
+        attribute_network = build_attributes(attributes)
+        _fill(source, attribute_network, weights)
+        return "attributes", AttributesPart(attribute_network, attributes), len(weights)
+    if "model" in checkpoint:
+        config, weights, unplaced = detector_from_upstream(checkpoint)
+        _refuse(source, unplaced)
+        detector = build_detector(config)
+        _fill(source, detector, weights)
+        return "detector", DetectorPart(detector, config), len(weights)
+    if vocabulary_file is None:
+        raise ConfigError(
+            "--vocab is required: the vocabulary file that the parser was trained with"
+        )
+    return _parser_part(source, checkpoint, vocabulary_file)
+
+
+def _parser_part(
+    source: Path, checkpoint: Mapping[str, Any], vocabulary_file: Path
+) -> tuple[str, ParserPart, int]:
+    vocabulary = ClevrVocabulary.read(vocabulary_file)
+    config, words, functions, weights, unplaced = parser_from_upstream(checkpoint)
+    _refuse(source, unplaced)
     if (words, functions) != (len(vocabulary.words), len(vocabulary.functions)):
         raise CheckpointError(
             f"{source}: made for {words} words and {functions} functions, {vocabulary_file} has "
             f"{len(vocabulary.words)} and {len(vocabulary.functions)}; give its own vocabulary"
         )
     parser = build_parser(config, words, functions)
+    _fill(source, parser, weights)
+    return "parser", ParserPart(parser, config, vocabulary), len(weights)
+
+
+def _refuse(source: Path, unplaced: Sequence[str]) -> None:
+    if unplaced:
+        raise CheckpointError(
+            f"{source}: no place for {', '.join(unplaced)}; is it another network?"
+        )
+
+
+def _fill(source: Path, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     try:
-        parser.load_state_dict(weights)
+        network.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        raise CheckpointError(f"{source}: the weights do not fit net_params ({reason})") from error
-    card = (
-        "# NS-VQA question parser\n\n"
-        f"- converted from {source.name} of the original release\n"
-        "- attends to padding, as the original: results depend on the batch\n"
-    )
-    with atomic_folder(out) as folder:
-        write_parser(folder, parser, config, vocabulary, card, torch.float32)
-    return len(weights)
+        raise CheckpointError(
+            f"{source}: the weights do not fit the file's own settings ({reason})"
+        ) from error
 
 
-def export_parser(model: Path, out: Path) -> None:
-    """Write a model folder's parser as the original's .pt file.
+def export_model(model: Path, network: str, out: Path) -> None:
+    """Write one network of a model folder as the original's .pt file.
 
     Raises:
-        CheckpointError: the parser cannot be expressed there (it masks padding).
+        CheckpointError: the folder has no such network, or the original has none of its kind.
     """
+    content = _EXPORTS[network](model)
+    with atomic_write(out) as temporary:
+        torch.save(content, temporary)
+
+
+def _export_parser(model: Path) -> dict[str, Any]:
     parser, config, vocabulary = read_parser(model)
     if config.mask_padding and config.attention and config.variable_lengths:
         raise CheckpointError(
             f"{model}: its attention masks padding, which the original cannot do; "
             "train with parser.mask_padding=false for that"
         )
-    content = parser_to_upstream(
-        config, len(vocabulary.words), len(vocabulary.functions), parser.state_dict()
-    )
-    with atomic_write(out) as temporary:
-        torch.save(content, temporary)
+    words, functions = len(vocabulary.words), len(vocabulary.functions)
+    return parser_to_upstream(config, words, functions, parser.state_dict())
+
+
+def _export_detector(model: Path) -> dict[str, Any]:
+    detector, config = read_detector(model)
+    _same(model, config, DetectorConfig(), _FIXED_IN_DETECTOR)
+    return detector_to_upstream(detector.state_dict())
+
+
+def _export_attributes(model: Path) -> dict[str, Any]:
+    network, config = read_attributes(model)
+    _same(model, config, AttributesConfig(reverse_channels=True), _FIXED_IN_ATTRIBUTES)
+    return attributes_to_upstream(network.state_dict())
+
+
+# What the original's code cannot be told.
+_FIXED_IN_DETECTOR = (
+    "depth",
+    "widths",
+    "stride_first",
+    "frozen_norm",
+    "pyramid_width",
+    "head_width",
+    "mask_width",
+    "anchor_size",
+    "rules",
+    "pixels",
+)
+_FIXED_IN_ATTRIBUTES = ("depth", "widths", "size", "reverse_channels")
+
+
+def _same(model: Path, config: Any, published: Any, names: Sequence[str]) -> None:
+    """Refuse to export what the original's code would run differently."""
+    for name in names:
+        ours, theirs = getattr(config, name), getattr(published, name)
+        if ours != theirs:
+            raise CheckpointError(
+                f"{model}: {name} is {ours}, the original's is fixed at {theirs}; "
+                "its code cannot run this network"
+            )
+
+
+_EXPORTS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "parser": _export_parser,
+    "detector": _export_detector,
+    "attributes": _export_attributes,
+}
 
 
 def read_upstream(path: str | Path) -> Mapping[str, Any]:

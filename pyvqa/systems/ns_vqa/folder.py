@@ -1,9 +1,13 @@
-"""NS-VQA's model folder: config.yaml, parser.safetensors, vocab.json, card.md."""
+"""NS-VQA's model folder: config.yaml, one .safetensors per network, vocab.json, card.md.
+
+A folder may hold any of the three networks; what config.yaml does not describe is not there.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +15,11 @@ from torch import Tensor, nn
 from pyvqa.data.clevr_questions import ClevrVocabulary
 from pyvqa.errors import CheckpointError
 from pyvqa.files import write_text
+from pyvqa.nn.mask_rcnn import MaskRcnn
 from pyvqa.systems import find_model
-from pyvqa.systems.ns_vqa.build import build_parser
-from pyvqa.systems.ns_vqa.config import ParserConfig
+from pyvqa.systems.ns_vqa.build import build_attributes, build_detector, build_parser
+from pyvqa.systems.ns_vqa.config import AttributesConfig, DetectorConfig, ParserConfig
+from pyvqa.systems.ns_vqa.model.attributes import AttributeNetwork
 from pyvqa.systems.ns_vqa.model.parser import QuestionParser
 from pyvqa.train.checkpoint import load_network, read_tensors, save_network
 from pyvqa.train.config import read_source, to_yaml, typed
@@ -26,7 +32,66 @@ class FolderConfig:
     """The config.yaml of a model folder."""
 
     system: str = "ns-vqa"
-    parser: ParserConfig = field(default_factory=ParserConfig)
+    parser: ParserConfig | None = field(default_factory=ParserConfig)
+    detector: DetectorConfig | None = None
+    attributes: AttributesConfig | None = None
+
+
+class ParserPart(NamedTuple):
+    """A parser with what a folder needs to know about it."""
+
+    network: QuestionParser
+    config: ParserConfig
+    vocabulary: ClevrVocabulary
+
+
+class DetectorPart(NamedTuple):
+    """A detector with its settings."""
+
+    network: MaskRcnn
+    config: DetectorConfig
+
+
+class AttributesPart(NamedTuple):
+    """An attribute network with its settings."""
+
+    network: AttributeNetwork
+    config: AttributesConfig
+
+
+def write_model(
+    folder: Path,
+    card: str,
+    *,
+    parser: ParserPart | None = None,
+    detector: DetectorPart | None = None,
+    attributes: AttributesPart | None = None,
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Fill an existing folder with networks; `card` says where they come from and what they can do.
+
+    Weights are stored in `dtype`, whatever type they have in memory.
+    """
+    config = FolderConfig(
+        parser=None if parser is None else _settled(parser),
+        detector=None if detector is None else detector.config,
+        attributes=None if attributes is None else attributes.config,
+    )
+    write_text(folder / "config.yaml", to_yaml(config))
+    for name, part in (("parser", parser), ("detector", detector), ("attributes", attributes)):
+        if part is not None:
+            save_network(folder / f"{name}.safetensors", part.network, dtype)
+    if parser is not None:
+        parser.vocabulary.write(folder / "vocab.json")
+    write_text(folder / "card.md", card)
+
+
+def _settled(parser: ParserPart) -> ParserConfig:
+    """Give a parser's settings without the file of word vectors, which are in its weights now."""
+    settings = ParserConfig(**{**vars(parser.config), "word_vectors": None})
+    settings.word_dim = parser.network.word_embedding.embedding_dim
+    settings.function_dim = parser.network.function_embedding.embedding_dim
+    return settings
 
 
 def write_parser(
@@ -37,14 +102,18 @@ def write_parser(
     card: str,
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Fill an existing folder with a parser; `card` says where it comes from and what it can do."""
-    settings = ParserConfig(**{**vars(config), "word_vectors": None})  # they are in the weights now
-    settings.word_dim = parser.word_embedding.embedding_dim
-    settings.function_dim = parser.function_embedding.embedding_dim
-    write_text(folder / "config.yaml", to_yaml(FolderConfig(parser=settings)))
-    save_network(folder / f"{NETWORK}.safetensors", parser, dtype)
-    vocabulary.write(folder / "vocab.json")
-    write_text(folder / "card.md", card)
+    """Fill an existing folder with a parser alone."""
+    write_model(folder, card, parser=ParserPart(parser, config, vocabulary), dtype=dtype)
+
+
+def read_config(folder: Path) -> FolderConfig:
+    """Read what a folder holds.
+
+    Raises:
+        DataError, ConfigError: config.yaml is missing, damaged or of another system.
+    """
+    path = folder / "config.yaml"
+    return typed(read_source(path), FolderConfig, where=str(path))
 
 
 def read_parser(folder: Path) -> tuple[QuestionParser, ParserConfig, ClevrVocabulary]:
@@ -53,13 +122,48 @@ def read_parser(folder: Path) -> tuple[QuestionParser, ParserConfig, ClevrVocabu
     Raises:
         DataError, ConfigError, CheckpointError: a file is missing, damaged or fits not the others.
     """
-    config = typed(
-        read_source(folder / "config.yaml"), FolderConfig, where=str(folder / "config.yaml")
-    ).parser
+    config = read_config(folder).parser
+    if config is None:
+        raise _absent(folder, "parser")
     vocabulary = ClevrVocabulary.read(folder / "vocab.json")
     parser = build_parser(config, len(vocabulary.words), len(vocabulary.functions))
     load_network(folder / f"{NETWORK}.safetensors", parser)
     return parser.eval(), config, vocabulary
+
+
+def read_detector(folder: Path) -> DetectorPart:
+    """Read a detector back, in evaluation mode.
+
+    Raises:
+        DataError, ConfigError, CheckpointError: a file is missing, damaged or fits not the others.
+    """
+    config = read_config(folder).detector
+    if config is None:
+        raise _absent(folder, "detector")
+    detector = build_detector(config)
+    load_network(folder / "detector.safetensors", detector)
+    return DetectorPart(detector.eval(), config)
+
+
+def read_attributes(folder: Path) -> AttributesPart:
+    """Read an attribute network back, in evaluation mode.
+
+    Raises:
+        DataError, ConfigError, CheckpointError: a file is missing, damaged or fits not the others.
+    """
+    config = read_config(folder).attributes
+    if config is None:
+        raise _absent(folder, "attributes")
+    network = build_attributes(config)
+    load_network(folder / "attributes.safetensors", network)
+    return AttributesPart(network.eval(), config)
+
+
+def _absent(folder: Path, network: str) -> CheckpointError:
+    return CheckpointError(
+        f"{folder}: holds no {network}; give a model that has one, "
+        "or convert or train one into a folder of its own"
+    )
 
 
 def start_from(model: str, parser: QuestionParser, vocabulary: ClevrVocabulary) -> None:

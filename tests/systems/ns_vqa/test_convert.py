@@ -10,13 +10,8 @@ from pyvqa.errors import CheckpointError
 from pyvqa.systems import load
 from pyvqa.systems.ns_vqa.build import build_parser
 from pyvqa.systems.ns_vqa.config import ParserConfig
-from pyvqa.systems.ns_vqa.convert import (
-    import_parser,
-    parser_from_upstream,
-    parser_names,
-    parser_to_upstream,
-    read_upstream,
-)
+from pyvqa.systems.ns_vqa.convert import import_model, read_upstream
+from pyvqa.systems.ns_vqa.upstream import parser_from_upstream, parser_names, parser_to_upstream
 
 # What the original's checkpoint of a default network holds (its state_dict, in order).
 NAMES = ["encoder.embedding.weight"]
@@ -85,7 +80,7 @@ def test_leftover_keys_are_listed(small, tmp_path):
     original["net_state"]["decoder.extra.weight"] = torch.zeros(1)
     torch.save(original, tmp_path / "odd.pt")
     with pytest.raises(CheckpointError, match=r"no place for decoder\.extra\.weight"):
-        import_parser(tmp_path / "odd.pt", small.vocabulary_file, tmp_path / "model")
+        import_model([tmp_path / "odd.pt"], small.vocabulary_file, tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
 
@@ -95,9 +90,9 @@ def test_wrong_files_are_refused(small, tmp_path):
     (tmp_path / "noise.pt").write_bytes(b"not weights at all")
     with pytest.raises(CheckpointError, match="cannot be read as weights"):
         read_upstream(tmp_path / "noise.pt")
-    torch.save({"model_state": {}}, tmp_path / "other.pt")
+    torch.save({"weights": {}}, tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match="net_params or net_state is missing"):
-        import_parser(tmp_path / "other.pt", small.vocabulary_file, tmp_path / "model")
+        import_model([tmp_path / "other.pt"], small.vocabulary_file, tmp_path / "model")
     original = checkpoint(small)
     original["net_params"]["end_id"] = 3
     with pytest.raises(CheckpointError, match="unknown framing"):
@@ -120,7 +115,7 @@ def test_a_vocabulary_of_another_size_is_refused(small, tmp_path):
     original["net_params"]["input_vocab_size"] += 1
     torch.save(original, tmp_path / "bigger.pt")
     with pytest.raises(CheckpointError, match="give its own vocabulary"):
-        import_parser(tmp_path / "bigger.pt", small.vocabulary_file, tmp_path / "model")
+        import_model([tmp_path / "bigger.pt"], small.vocabulary_file, tmp_path / "model")
 
 
 def test_masked_attention_has_no_place_in_the_original(small, tmp_path, capsys):

@@ -14,7 +14,7 @@ import torch
 from pyvqa.cli.main import main
 from pyvqa.systems.ns_vqa.build import build_parser
 from pyvqa.systems.ns_vqa.config import ParserConfig
-from pyvqa.systems.ns_vqa.convert import parser_to_upstream
+from pyvqa.systems.ns_vqa.upstream import parser_to_upstream
 
 README = Path(__file__).parents[3] / "pyvqa/systems/ns_vqa/README.md"
 NUMBERS = {"N": "2", "M": "5", "K": "1", "S": "0"}
