@@ -202,6 +202,8 @@ def test_equals_torchvision(
     pixels = make(3, 9, 31, 45, dtype=dtype).requires_grad_()
     rois = random_rois(200, 3, 100.0, seed=7).to(dtype)
     rois[::3] = rois[::3].round()
+    if aligned and sampling_ratio == 0:  # where torchvision fails on regions of negative size
+        rois = rois[(rois[:, 3:] > rois[:, 1:3]).all(dim=1)]
     arguments = (rois, (3, 5), 0.5, sampling_ratio, aligned)
     ours, theirs = roi_align(pixels, *arguments), torchvision_ops.roi_align(pixels, *arguments)
     assert_near(ours, theirs, 2e-6 if dtype == torch.float32 else 1e-13)
