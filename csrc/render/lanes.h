@@ -18,6 +18,14 @@
 #define PV_FN inline
 #endif
 
+// One operation on lanes. The compiler takes many vector instructions for calls that may throw; a
+// build without optimisation would prepare for that, and share symbols in doing so.
+#if defined(__OPTIMIZE__)
+#define PV_LANE PV_HD
+#else
+#define PV_LANE inline __attribute__((nothrow))
+#endif
+
 // Before a loop that a device would otherwise unroll at the price of its registers.
 #if defined(__CUDACC__)
 #define PV_ROLLED _Pragma("unroll 1")
@@ -84,60 +92,62 @@ struct Words {
 struct Lanes {
   __m512 v;
   Lanes() = default;
-  PV_HD Lanes(__m512 x) : v(x) {}
-  PV_HD Lanes(float x) : v(_mm512_set1_ps(x)) {}
+  PV_LANE Lanes(__m512 x) : v(x) {}
+  PV_LANE Lanes(float x) : v(_mm512_set1_ps(x)) {}
 };
 
-PV_HD Lanes lanes(__m512 x) {
+PV_LANE Lanes lanes(__m512 x) {
   Lanes a;
   a.v = x;
   return a;
 }
-PV_HD Lanes operator+(Lanes a, Lanes b) { return lanes(_mm512_add_ps(a.v, b.v)); }
-PV_HD Lanes operator-(Lanes a, Lanes b) { return lanes(_mm512_sub_ps(a.v, b.v)); }
-PV_HD Lanes operator*(Lanes a, Lanes b) { return lanes(_mm512_mul_ps(a.v, b.v)); }
-PV_HD Lanes operator/(Lanes a, Lanes b) { return lanes(_mm512_div_ps(a.v, b.v)); }
-PV_HD Lanes root(Lanes a) { return lanes(_mm512_maskz_sqrt_ps(kAll, a.v)); }
-PV_HD Flags operator<(Lanes a, Lanes b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
-PV_HD Flags operator<=(Lanes a, Lanes b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LE_OQ)}; }
-PV_HD Flags operator==(Ints a, Ints b) { return {_mm512_cmpeq_epi32_mask(a.v, b.v)}; }
-PV_HD Flags operator&(Flags a, Flags b) { return {static_cast<__mmask16>(a.v & b.v)}; }
-PV_HD Flags operator|(Flags a, Flags b) { return {static_cast<__mmask16>(a.v | b.v)}; }
-PV_HD Flags operator!(Flags a) { return {static_cast<__mmask16>(~a.v)}; }
-PV_HD Lanes select(Flags m, Lanes a, Lanes b) { return lanes(_mm512_mask_blend_ps(m.v, b.v, a.v)); }
-PV_HD Ints select(Flags m, Ints a, Ints b) { return {_mm512_mask_blend_epi32(m.v, b.v, a.v)}; }
-PV_HD bool any(Flags m) { return m.v != 0; }
-PV_HD Flags flags(bool on) { return {static_cast<__mmask16>(on ? 0xffff : 0)}; }
-PV_HD Ints ints(int32_t a) { return {_mm512_set1_epi32(a)}; }
-PV_HD Ints operator+(Ints a, Ints b) { return {_mm512_add_epi32(a.v, b.v)}; }
-PV_HD Ints operator*(Ints a, Ints b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
-PV_HD Words words(uint32_t a) { return {_mm512_set1_epi32(static_cast<int32_t>(a))}; }
-PV_HD Words operator+(Words a, Words b) { return {_mm512_add_epi32(a.v, b.v)}; }
-PV_HD Words operator*(Words a, Words b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
-PV_HD Words operator^(Words a, Words b) { return {_mm512_xor_si512(a.v, b.v)}; }
-PV_HD Words operator&(Words a, Words b) { return {_mm512_and_si512(a.v, b.v)}; }
-PV_HD Words operator|(Words a, Words b) { return {_mm512_or_si512(a.v, b.v)}; }
-PV_HD Words as_words(Lanes a) { return {_mm512_castps_si512(a.v)}; }
-PV_HD uint32_t bits(Flags m) { return m.v; }
-PV_HD Words operator>>(Words a, int by) {
+PV_LANE Lanes operator+(Lanes a, Lanes b) { return lanes(_mm512_add_ps(a.v, b.v)); }
+PV_LANE Lanes operator-(Lanes a, Lanes b) { return lanes(_mm512_sub_ps(a.v, b.v)); }
+PV_LANE Lanes operator*(Lanes a, Lanes b) { return lanes(_mm512_mul_ps(a.v, b.v)); }
+PV_LANE Lanes operator/(Lanes a, Lanes b) { return lanes(_mm512_div_ps(a.v, b.v)); }
+PV_LANE Lanes root(Lanes a) { return lanes(_mm512_maskz_sqrt_ps(kAll, a.v)); }
+PV_LANE Flags operator<(Lanes a, Lanes b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
+PV_LANE Flags operator<=(Lanes a, Lanes b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LE_OQ)}; }
+PV_LANE Flags operator==(Ints a, Ints b) { return {_mm512_cmpeq_epi32_mask(a.v, b.v)}; }
+PV_LANE Flags operator&(Flags a, Flags b) { return {static_cast<__mmask16>(a.v & b.v)}; }
+PV_LANE Flags operator|(Flags a, Flags b) { return {static_cast<__mmask16>(a.v | b.v)}; }
+PV_LANE Flags operator!(Flags a) { return {static_cast<__mmask16>(~a.v)}; }
+PV_LANE Lanes select(Flags m, Lanes a, Lanes b) {
+  return lanes(_mm512_mask_blend_ps(m.v, b.v, a.v));
+}
+PV_LANE Ints select(Flags m, Ints a, Ints b) { return {_mm512_mask_blend_epi32(m.v, b.v, a.v)}; }
+PV_LANE bool any(Flags m) { return m.v != 0; }
+PV_LANE Flags flags(bool on) { return {static_cast<__mmask16>(on ? 0xffff : 0)}; }
+PV_LANE Ints ints(int32_t a) { return {_mm512_set1_epi32(a)}; }
+PV_LANE Ints operator+(Ints a, Ints b) { return {_mm512_add_epi32(a.v, b.v)}; }
+PV_LANE Ints operator*(Ints a, Ints b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
+PV_LANE Words words(uint32_t a) { return {_mm512_set1_epi32(static_cast<int32_t>(a))}; }
+PV_LANE Words operator+(Words a, Words b) { return {_mm512_add_epi32(a.v, b.v)}; }
+PV_LANE Words operator*(Words a, Words b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
+PV_LANE Words operator^(Words a, Words b) { return {_mm512_xor_si512(a.v, b.v)}; }
+PV_LANE Words operator&(Words a, Words b) { return {_mm512_and_si512(a.v, b.v)}; }
+PV_LANE Words operator|(Words a, Words b) { return {_mm512_or_si512(a.v, b.v)}; }
+PV_LANE Words as_words(Lanes a) { return {_mm512_castps_si512(a.v)}; }
+PV_LANE uint32_t bits(Flags m) { return m.v; }
+PV_LANE Words operator>>(Words a, int by) {
   return {_mm512_maskz_srli_epi32(kAll, a.v, static_cast<unsigned>(by))};
 }
-PV_HD Lanes to_float(Ints a) { return lanes(_mm512_maskz_cvtepi32_ps(kAll, a.v)); }
-PV_HD Ints to_int(Lanes a) { return {_mm512_maskz_cvttps_epi32(kAll, a.v)}; }
-PV_HD Lanes as_float(Ints a) { return lanes(_mm512_castsi512_ps(a.v)); }
-PV_HD Ints as_int(Words a) { return {a.v}; }
-PV_HD Words as_words(Ints a) { return {a.v}; }
-PV_HD Lanes load(const float* from) { return lanes(_mm512_loadu_ps(from)); }
-PV_HD Ints load(const int32_t* from) { return {_mm512_loadu_si512(from)}; }
-PV_HD Words load(const uint32_t* from) { return {_mm512_loadu_si512(from)}; }
-PV_HD void store(Lanes a, float* to) { _mm512_storeu_ps(to, a.v); }
-PV_HD void store(Ints a, int32_t* to) { _mm512_storeu_si512(to, a.v); }
-PV_HD Lanes lookup(const float* table, Ints at) {
+PV_LANE Lanes to_float(Ints a) { return lanes(_mm512_maskz_cvtepi32_ps(kAll, a.v)); }
+PV_LANE Ints to_int(Lanes a) { return {_mm512_maskz_cvttps_epi32(kAll, a.v)}; }
+PV_LANE Lanes as_float(Ints a) { return lanes(_mm512_castsi512_ps(a.v)); }
+PV_LANE Ints as_int(Words a) { return {a.v}; }
+PV_LANE Words as_words(Ints a) { return {a.v}; }
+PV_LANE Lanes load(const float* from) { return lanes(_mm512_loadu_ps(from)); }
+PV_LANE Ints load(const int32_t* from) { return {_mm512_loadu_si512(from)}; }
+PV_LANE Words load(const uint32_t* from) { return {_mm512_loadu_si512(from)}; }
+PV_LANE void store(Lanes a, float* to) { _mm512_storeu_ps(to, a.v); }
+PV_LANE void store(Ints a, int32_t* to) { _mm512_storeu_si512(to, a.v); }
+PV_LANE Lanes lookup(const float* table, Ints at) {
   return lanes(_mm512_mask_i32gather_ps(_mm512_setzero_ps(), kAll, at.v, table, 4));
 }
-PV_HD Lanes smaller(Lanes a, Lanes b) { return lanes(_mm512_maskz_min_ps(kAll, a.v, b.v)); }
-PV_HD Lanes larger(Lanes a, Lanes b) { return lanes(_mm512_maskz_max_ps(kAll, a.v, b.v)); }
-PV_HD Lanes magnitude(Lanes a) {
+PV_LANE Lanes smaller(Lanes a, Lanes b) { return lanes(_mm512_maskz_min_ps(kAll, a.v, b.v)); }
+PV_LANE Lanes larger(Lanes a, Lanes b) { return lanes(_mm512_maskz_max_ps(kAll, a.v, b.v)); }
+PV_LANE Lanes magnitude(Lanes a) {
   return lanes(_mm512_and_ps(a.v, _mm512_castsi512_ps(_mm512_set1_epi32(0x7fffffff))));
 }
 

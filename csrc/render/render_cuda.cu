@@ -96,8 +96,9 @@ __global__ void __launch_bounds__(kBlock) draw_maps(World world, Prepared prepar
   }
 }
 
-__global__ void __launch_bounds__(kBlock)
-    draw_pixels_wide(World world, Prepared prepared, Drawing to) {
+// Two blocks at a time, so that the compiler takes the registers it needs.
+__global__ void __launch_bounds__(kBlock, 2)
+    draw_pixels(World world, Prepared prepared, Drawing to) {
   const int64_t pixels = int64_t{world.height} * world.width, all = world.pictures * pixels;
   const int64_t stride = int64_t{gridDim.x} * kBlock;
   for (int64_t p = int64_t{blockIdx.x} * kBlock + threadIdx.x; p < all; p += stride) {
@@ -165,8 +166,7 @@ cudaError_t launch_render(const World& world, const Prepared& prepared, const Dr
   status = launch(draw_maps, blocks_for(world.pictures * kMapFloats / 3, kBlock), kBlock, 0, stream,
                   world, prepared, to);
   if (status != cudaSuccess) return status;
-  return launch(draw_pixels_wide, blocks_for(pixels, kBlock), kBlock, 0, stream, world, prepared,
-                to);
+  return launch(draw_pixels, blocks_for(pixels, kBlock), kBlock, 0, stream, world, prepared, to);
 }
 
 cudaError_t launch_render_boxes(const World& world, int64_t* boxes, cudaStream_t stream) {

@@ -83,16 +83,16 @@ PV_FN Vec3<F> mirrored_brightness(const Stage& stage, const Vec3<F>& o, const Ve
   at.there = at.there & wanted;
   const Finish<F> finish = finish_of(at);
   const Light<F> light = direct_light(stage, at, finish, Care{1, shadows, true}, random);
-  const Vec3<F> below = from_below(stage, at);
-  Vec3<F> seen = matt_brightness(stage, at, finish, light,
-                                 select<F>(at.object, below, glow_around(at.p) * F(kPi)));
+  const Vec3<F> below = from_below(stage, at), glow = glow_around(at.p) * F(kPi);
+  const Vec3<F> received = select<F>(at.object, below, glow);
+  Vec3<F> seen = matt_brightness(stage, at, finish, light, received);
   if (any(at.metal)) {
     const Vec3<F> again = at.n * (F(2.0f) * dot(at.n, at.v)) - at.v;
-    const Vec3<F> shown = glimpse(stage, at.p, again, at.id, random) +
-                          lamps_along(stage, at.p, again, F(1e30f)) * F(1.0f - kBroadShare) +
-                          light.gloss;
-    seen = select<F>(at.metal, {shown.x * at.color.x, shown.y * at.color.y, shown.z * at.color.z},
-                     seen);
+    const Vec3<F> around = glimpse(stage, at.p, again, at.id, random);
+    const Vec3<F> lit = lamps_along(stage, at.p, again, F(1e30f));
+    const Vec3<F> shown = around + lit * F(1.0f - kBroadShare) + light.gloss;
+    const Vec3<F> tinted{shown.x * at.color.x, shown.y * at.color.y, shown.z * at.color.z};
+    seen = select<F>(at.metal, tinted, seen);
   }
   seen = select<F>(at.there, seen, nowhere<F>());
   return seen + lamps;
