@@ -28,6 +28,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CALLS = HERE / "op_calls"
 BUILD = ROOT / "build" / "sanitized"
+ISAS = ("avx512", "avx2", "base")  # the calls are shared out among them
 NOTE_BYTES = 256  # where the name of the running call is kept, readable after a crash
 
 
@@ -88,9 +89,16 @@ def run_step(command: list[str]) -> None:
 
 
 def start(
-    package: Path, *, calls: int, seconds: float, seed: int, only: str = "", first: int = 0
+    package: Path,
+    *,
+    calls: int,
+    seconds: float,
+    seed: int,
+    only: str = "",
+    first: int = 0,
+    isa: str = "avx512",
 ) -> subprocess.CompletedProcess[str]:
-    """Run the calls in a Python with the sanitized kernels."""
+    """Run the calls in a Python with the sanitized kernels of one instruction set."""
     runtime = sanitizer_runtime()
     if runtime is None:
         raise RuntimeError("the compiler has no run-time libraries for its sanitizers")
@@ -105,6 +113,7 @@ def start(
             "LD_PRELOAD": runtime,
             "PYTHONPATH": str(package),
             "OMP_NUM_THREADS": "1",
+            "PYVQA_ISA": isa,
             # Python leaks by design; a huge request must fail with an exception, not end the run.
             "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
             "UBSAN_OPTIONS": "print_stacktrace=1",
@@ -124,7 +133,10 @@ def named_calls(only: str) -> dict[str, Callable[[random.Random], None]]:
         if path.stem != "__init__":
             module = importlib.import_module(f"op_calls.{path.stem}")
             found |= {f"{path.stem}.{name}": call for name, call in module.CALLS.items()}
-    return {name: call for name, call in found.items() if only in ("", name)}
+    chosen = {name: call for name, call in found.items() if only in ("", name)}
+    if not chosen:
+        sys.exit(f"no random call is named {only!r}; there are {', '.join(found)}")
+    return chosen
 
 
 def numbered(names: list[str], calls: int, first: int) -> Iterator[tuple[str, int]]:
@@ -164,11 +176,22 @@ def main() -> int:
     args = parser.parse_args()
     if args.inside:
         return inside(args)
-    options = {"calls": args.calls, "seconds": args.seconds, "seed": args.seed}
-    done = start(build_package(), **options, only=args.only, first=args.first)
-    sys.stdout.write(done.stdout)
-    sys.stdout.write(done.stderr[-6000:])
-    return done.returncode
+    package = build_package()
+    for number, isa in enumerate(ISAS):
+        done = start(
+            package,
+            calls=-(-args.calls // len(ISAS)),
+            seconds=args.seconds / len(ISAS),
+            seed=args.seed + number,
+            only=args.only,
+            first=args.first,
+            isa=isa,
+        )
+        sys.stdout.write(f"{isa}\n{done.stdout}{done.stderr[-6000:]}\n")
+        sys.stdout.flush()
+        if done.returncode != 0:
+            return done.returncode
+    return 0
 
 
 if __name__ == "__main__":
