@@ -9,8 +9,6 @@ pyvqa_isa_sources(_ops
   csrc/render/light_kernel.cpp)
 # The two halves of a set, joined in one vector register, would travel through memory at every instruction.
 set_source_files_properties(csrc/execute/execute_kernel.cpp PROPERTIES COMPILE_OPTIONS -fno-tree-slp-vectorize)
-# Vectors of 64 bytes are passed between inlined functions only: no call has an ABI that could change.
-set_source_files_properties(csrc/render/render_kernel.cpp csrc/render/light_kernel.cpp PROPERTIES COMPILE_OPTIONS -Wno-psabi)
 target_include_directories(_ops PRIVATE csrc)
 target_link_libraries(_ops PRIVATE stable_torch pyvqa_warnings)
 set_target_properties(_ops PROPERTIES PREFIX "" SUFFIX ".so")
