@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import mmap
 import os
 import random
@@ -23,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -125,24 +127,34 @@ def start(
         return done
 
 
-def named_calls(only: str) -> dict[str, Callable[[random.Random], None]]:
+class Call(NamedTuple):
+    """A random call; one that takes long comes in every so many rounds only."""
+
+    make: Callable[[random.Random], None]
+    every: int
+
+
+def named_calls(only: str) -> dict[str, Call]:
     """Every random call, as `op file.name`."""
     sys.path.insert(0, str(HERE))
     found = {}
     for path in sorted(CALLS.glob("*.py")):
-        if path.stem != "__init__":
-            module = importlib.import_module(f"op_calls.{path.stem}")
-            found |= {f"{path.stem}.{name}": call for name, call in module.CALLS.items()}
+        if path.stem == "__init__":
+            continue
+        module = importlib.import_module(f"op_calls.{path.stem}")
+        rare: dict[str, int] = getattr(module, "EVERY", {})
+        for name, call in module.CALLS.items():
+            found[f"{path.stem}.{name}"] = Call(call, 1 if only else rare.get(name, 1))
     chosen = {name: call for name, call in found.items() if only in ("", name)}
     if not chosen:
         sys.exit(f"no random call is named {only!r}; there are {', '.join(found)}")
     return chosen
 
 
-def numbered(names: list[str], calls: int, first: int) -> Iterator[tuple[str, int]]:
-    """Names in turn with the number of the call."""
-    for k in range(calls):
-        yield names[k % len(names)], first + k // len(names)
+def numbered(calls: dict[str, Call], first: int) -> Iterator[tuple[str, int]]:
+    """Names in turn, round after round, with the number of the round."""
+    for number in itertools.count(first):
+        yield from ((name, number) for name, call in calls.items() if number % call.every == 0)
 
 
 def inside(args: argparse.Namespace) -> int:
@@ -151,10 +163,10 @@ def inside(args: argparse.Namespace) -> int:
     counts = dict.fromkeys(calls, 0)
     end = time.monotonic() + args.seconds if args.seconds else float("inf")
     with open(args.inside, "r+b") as file, mmap.mmap(file.fileno(), NOTE_BYTES) as note:
-        for name, number in numbered(list(calls), args.calls, args.first):
+        for name, number in itertools.islice(numbered(calls, args.first), args.calls):
             text = f"--seed {args.seed} --only {name} --first {number} --calls 1"
             note[:] = text.encode().ljust(NOTE_BYTES)
-            calls[name](random.Random(f"{args.seed}:{name}:{number}"))
+            calls[name].make(random.Random(f"{args.seed}:{name}:{number}"))
             counts[name] += 1
             if time.monotonic() > end:
                 break
