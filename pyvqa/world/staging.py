@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyvqa import _native
-from pyvqa.ops.render import TRAINING_QUALITY, Rendering, RenderObjects, object_ids, render
+from pyvqa.ops.render import (
+    GRAIN,
+    TRAINING_QUALITY,
+    Rendering,
+    RenderObjects,
+    object_ids,
+    render,
+)
 from pyvqa.ops.render import projected_boxes as mesh_boxes
 from pyvqa.world.scenes import WorldScenes
 
@@ -32,7 +39,6 @@ RGB = {
 RADIUS = {"large": 0.7, "small": 0.35}
 SHAPES = ("cube", "cylinder", "sphere")  # in the order of the op's numbers
 MATERIALS = ("rubber", "metal")
-GRAIN = 1.0  # grey levels of noise, as the original's path tracer leaves them
 
 
 @dataclass(frozen=True)
