@@ -65,7 +65,7 @@ def build_package(jobs: int = 2) -> Path:
         "Python_EXECUTABLE": sys.executable,
         "pybind11_DIR": pybind11.get_cmake_dir(),
         "CMAKE_BUILD_TYPE": "Release",
-        "CMAKE_CXX_FLAGS_RELEASE": "-O1 -g1",
+        "CMAKE_CXX_FLAGS_RELEASE": "-O1 -g1 -DPV_MAP_CELLS=16",
         "CMAKE_INSTALL_PREFIX": BUILD / "package",
     }
     ninja = shutil.which("ninja", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
