@@ -60,6 +60,8 @@ add_library(_ops_cuda MODULE
   csrc/roi_align/roi_align_cuda.cpp
   csrc/roi_align/roi_align_cuda.cu
 )
+# Ids and colours have the bits of the CPU's: no fused multiply-adds.
+set_source_files_properties(csrc/render/render_cuda.cu PROPERTIES COMPILE_OPTIONS -fmad=false)
 target_include_directories(_ops_cuda PRIVATE csrc ${CUDAToolkit_INCLUDE_DIRS})
 target_compile_options(_ops_cuda PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings -Xfatbin=-compress-all --threads=2>)

@@ -27,8 +27,6 @@ set_source_files_properties(csrc/execute/execute_kernel.cpp PROPERTIES COMPILE_O
 # RoIAlign decides nothing in its sums, so they may be fused; where it samples is decided outside of them.
 set_source_files_properties(csrc/roi_align/roi_align_kernel.cpp PROPERTIES COMPILE_OPTIONS -ffp-contract=fast)
 set_source_files_properties(csrc/roi_align/roi_align_cpu.cpp csrc/roi_align/roi_align_backward_cpu.cpp PROPERTIES COMPILE_OPTIONS -ffp-contract=off)
-# Vectors of 64 bytes are passed between inlined functions only: no call has an ABI that could change.
-set_source_files_properties(csrc/render/render_kernel.cpp csrc/render/light_kernel.cpp PROPERTIES COMPILE_OPTIONS -Wno-psabi)
 target_include_directories(_ops PRIVATE csrc)
 target_link_libraries(_ops PRIVATE stable_torch pyvqa_warnings)
 set_target_properties(_ops PROPERTIES PREFIX "" SUFFIX ".so")

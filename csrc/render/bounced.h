@@ -130,8 +130,10 @@ template <class F>
 PV_FN Vec3<F> surrounding_light(const Stage& stage, const Surface<F>& at, const Random<F>& random) {
   F x, y, low_sum(1e-6f), high_sum(1e-6f);
   random.pair(10, x, y);
-  x = at.p.x + (x - F(0.5f)) * F(kMapSide / kMap);
-  y = at.p.y + (y - F(0.5f)) * F(kMapSide / kMap);
+  // Cells are blurred into each other, and those below the object itself kept out.
+  constexpr float cell = kMapSide / kMap;
+  x = at.p.x + (x - F(0.5f) + F(0.7f) * at.n.x) * F(cell);
+  y = at.p.y + (y - F(0.5f) + F(0.7f) * at.n.y) * F(cell);
   Vec3<F> low = nowhere<F>(), high = nowhere<F>();
   PV_ROLLED
   for (int k = 0; k < kAround; ++k) {

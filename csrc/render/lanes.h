@@ -153,90 +153,219 @@ PV_LANE Lanes magnitude(Lanes a) {
 
 #else
 
-#pragma GCC diagnostic ignored "-Wpsabi"
-typedef float FloatVector __attribute__((vector_size(64)));
-typedef int32_t IntVector __attribute__((vector_size(64)));
-typedef uint32_t WordVector __attribute__((vector_size(64)));
+// Registers of the width that the instruction set has, as many as it takes.
+#if defined(PV_ISA_avx2)
+#define PV_REGISTER 32
+#else
+#define PV_REGISTER 16
+#endif
+typedef float FloatVector __attribute__((vector_size(PV_REGISTER)));
+typedef int32_t IntVector __attribute__((vector_size(PV_REGISTER)));
+typedef uint32_t WordVector __attribute__((vector_size(PV_REGISTER)));
+constexpr int kParts = 64 / PV_REGISTER, kPart = PV_REGISTER / 4;
+#define PV_PARTS for (int p = 0; p < kParts; ++p)
 
 struct Flags {
-  IntVector v;
+  IntVector v[kParts];
 };
 struct Ints {
-  IntVector v;
+  IntVector v[kParts];
 };
 struct Words {
-  WordVector v;
+  WordVector v[kParts];
 };
 struct Lanes {
-  FloatVector v;
+  FloatVector v[kParts];
   Lanes() = default;
-  PV_HD Lanes(FloatVector x) : v(x) {}
-  PV_HD Lanes(float x) : v(x - FloatVector{}) {}
+  PV_LANE Lanes(float x) { PV_PARTS v[p] = x - FloatVector{}; }
 };
 
-PV_HD Lanes operator+(Lanes a, Lanes b) { return a.v + b.v; }
-PV_HD Lanes operator-(Lanes a, Lanes b) { return a.v - b.v; }
-PV_HD Lanes operator*(Lanes a, Lanes b) { return a.v * b.v; }
-PV_HD Lanes operator/(Lanes a, Lanes b) { return a.v / b.v; }
-PV_HD Lanes root(Lanes a) {
-  for (int k = 0; k < kLanes; ++k) a.v[k] = __builtin_sqrtf(a.v[k]);
+PV_LANE Lanes operator+(Lanes a, Lanes b) {
+  Lanes r;
+  PV_PARTS r.v[p] = a.v[p] + b.v[p];
+  return r;
+}
+PV_LANE Lanes operator-(Lanes a, Lanes b) {
+  Lanes r;
+  PV_PARTS r.v[p] = a.v[p] - b.v[p];
+  return r;
+}
+PV_LANE Lanes operator*(Lanes a, Lanes b) {
+  Lanes r;
+  PV_PARTS r.v[p] = a.v[p] * b.v[p];
+  return r;
+}
+PV_LANE Lanes operator/(Lanes a, Lanes b) {
+  Lanes r;
+  PV_PARTS r.v[p] = a.v[p] / b.v[p];
+  return r;
+}
+PV_LANE Lanes root(Lanes a) {
+#if defined(PV_ISA_avx2)
+  PV_PARTS a.v[p] = static_cast<FloatVector>(_mm256_sqrt_ps(static_cast<__m256>(a.v[p])));
+#elif defined(__SSE2__)
+  PV_PARTS a.v[p] = static_cast<FloatVector>(_mm_sqrt_ps(static_cast<__m128>(a.v[p])));
+#else
+  PV_PARTS for (int k = 0; k < kPart; ++k) a.v[p][k] = __builtin_sqrtf(a.v[p][k]);
+#endif
   return a;
 }
-PV_HD Flags operator<(Lanes a, Lanes b) { return {a.v < b.v}; }
-PV_HD Flags operator<=(Lanes a, Lanes b) { return {a.v <= b.v}; }
-PV_HD Flags operator==(Ints a, Ints b) { return {a.v == b.v}; }
-PV_HD Flags operator&(Flags a, Flags b) { return {a.v & b.v}; }
-PV_HD Flags operator|(Flags a, Flags b) { return {a.v | b.v}; }
-PV_HD Flags operator!(Flags a) { return {~a.v}; }
-PV_HD Lanes select(Flags m, Lanes a, Lanes b) { return m.v ? a.v : b.v; }
-PV_HD Ints select(Flags m, Ints a, Ints b) { return {m.v ? a.v : b.v}; }
-PV_HD bool any(Flags m) {
-  int32_t seen = 0;
-  for (int k = 0; k < kLanes; ++k) seen |= m.v[k];
-  return seen != 0;
+PV_LANE Flags operator<(Lanes a, Lanes b) {
+  Flags r;
+  PV_PARTS r.v[p] = a.v[p] < b.v[p];
+  return r;
 }
-PV_HD Flags flags(bool on) { return {IntVector{} - (on ? 1 : 0)}; }
-PV_HD Ints ints(int32_t a) { return {IntVector{} + a}; }
-PV_HD Ints operator+(Ints a, Ints b) { return {a.v + b.v}; }
-PV_HD Ints operator*(Ints a, Ints b) { return {a.v * b.v}; }
-PV_HD Words words(uint32_t a) { return {WordVector{} + a}; }
-PV_HD Words operator+(Words a, Words b) { return {a.v + b.v}; }
-PV_HD Words operator*(Words a, Words b) { return {a.v * b.v}; }
-PV_HD Words operator^(Words a, Words b) { return {a.v ^ b.v}; }
-PV_HD Words operator&(Words a, Words b) { return {a.v & b.v}; }
-PV_HD Words operator|(Words a, Words b) { return {a.v | b.v}; }
-PV_HD Words as_words(Lanes a) { return {reinterpret_cast<WordVector>(a.v)}; }
-PV_HD uint32_t bits(Flags m) {
+PV_LANE Flags operator<=(Lanes a, Lanes b) {
+  Flags r;
+  PV_PARTS r.v[p] = a.v[p] <= b.v[p];
+  return r;
+}
+PV_LANE Flags operator==(Ints a, Ints b) {
+  Flags r;
+  PV_PARTS r.v[p] = a.v[p] == b.v[p];
+  return r;
+}
+PV_LANE Flags operator&(Flags a, Flags b) {
+  Flags r;
+  PV_PARTS r.v[p] = a.v[p] & b.v[p];
+  return r;
+}
+PV_LANE Flags operator|(Flags a, Flags b) {
+  Flags r;
+  PV_PARTS r.v[p] = a.v[p] | b.v[p];
+  return r;
+}
+PV_LANE Flags operator!(Flags a) {
+  PV_PARTS a.v[p] = ~a.v[p];
+  return a;
+}
+PV_LANE Lanes select(Flags m, Lanes a, Lanes b) {
+  PV_PARTS a.v[p] = m.v[p] ? a.v[p] : b.v[p];
+  return a;
+}
+PV_LANE Ints select(Flags m, Ints a, Ints b) {
+  PV_PARTS a.v[p] = m.v[p] ? a.v[p] : b.v[p];
+  return a;
+}
+PV_LANE uint32_t bits(Flags m) {
   uint32_t seen = 0;
-  for (int k = 0; k < kLanes; ++k) seen |= (static_cast<uint32_t>(m.v[k]) & 1u) << k;
+#if defined(PV_ISA_avx2)
+  PV_PARTS seen |= static_cast<uint32_t>(_mm256_movemask_ps(reinterpret_cast<__m256>(m.v[p])))
+                   << (p * kPart);
+#elif defined(__SSE2__)
+  PV_PARTS seen |= static_cast<uint32_t>(_mm_movemask_ps(reinterpret_cast<__m128>(m.v[p])))
+                   << (p * kPart);
+#else
+  PV_PARTS for (int k = 0; k < kPart; ++k) seen |= (static_cast<uint32_t>(m.v[p][k]) & 1u)
+                                                   << (p * kPart + k);
+#endif
   return seen;
 }
-PV_HD Words operator>>(Words a, int by) { return {a.v >> by}; }
-PV_HD Lanes to_float(Ints a) { return __builtin_convertvector(a.v, FloatVector); }
-PV_HD Ints to_int(Lanes a) { return {__builtin_convertvector(a.v, IntVector)}; }
-PV_HD Lanes as_float(Ints a) { return reinterpret_cast<FloatVector>(a.v); }
-PV_HD Ints as_int(Words a) { return {reinterpret_cast<IntVector>(a.v)}; }
-PV_HD Words as_words(Ints a) { return {reinterpret_cast<WordVector>(a.v)}; }
-PV_HD Lanes load(const float* from) {
-  Lanes a;
-  __builtin_memcpy(&a.v, from, sizeof a.v);
+PV_LANE bool any(Flags m) { return bits(m) != 0; }
+PV_LANE Flags flags(bool on) {
+  Flags r;
+  PV_PARTS r.v[p] = IntVector{} - (on ? 1 : 0);
+  return r;
+}
+PV_LANE Ints ints(int32_t a) {
+  Ints r;
+  PV_PARTS r.v[p] = IntVector{} + a;
+  return r;
+}
+PV_LANE Words words(uint32_t a) {
+  Words r;
+  PV_PARTS r.v[p] = WordVector{} + a;
+  return r;
+}
+PV_LANE Ints operator+(Ints a, Ints b) {
+  Ints r;
+  PV_PARTS r.v[p] = a.v[p] + b.v[p];
+  return r;
+}
+PV_LANE Ints operator*(Ints a, Ints b) {
+  Ints r;
+  PV_PARTS r.v[p] = a.v[p] * b.v[p];
+  return r;
+}
+PV_LANE Words operator+(Words a, Words b) {
+  Words r;
+  PV_PARTS r.v[p] = a.v[p] + b.v[p];
+  return r;
+}
+PV_LANE Words operator*(Words a, Words b) {
+  Words r;
+  PV_PARTS r.v[p] = a.v[p] * b.v[p];
+  return r;
+}
+PV_LANE Words operator^(Words a, Words b) {
+  Words r;
+  PV_PARTS r.v[p] = a.v[p] ^ b.v[p];
+  return r;
+}
+PV_LANE Words operator&(Words a, Words b) {
+  Words r;
+  PV_PARTS r.v[p] = a.v[p] & b.v[p];
+  return r;
+}
+PV_LANE Words operator|(Words a, Words b) {
+  Words r;
+  PV_PARTS r.v[p] = a.v[p] | b.v[p];
+  return r;
+}
+PV_LANE Words operator>>(Words a, int by) {
+  PV_PARTS a.v[p] = a.v[p] >> by;
   return a;
 }
-PV_HD Ints load(const int32_t* from) {
+PV_LANE Lanes to_float(Ints a) {
+  Lanes r;
+  PV_PARTS r.v[p] = __builtin_convertvector(a.v[p], FloatVector);
+  return r;
+}
+PV_LANE Ints to_int(Lanes a) {
+  Ints r;
+  PV_PARTS r.v[p] = __builtin_convertvector(a.v[p], IntVector);
+  return r;
+}
+PV_LANE Lanes as_float(Ints a) {
+  Lanes r;
+  PV_PARTS r.v[p] = reinterpret_cast<FloatVector>(a.v[p]);
+  return r;
+}
+PV_LANE Ints as_int(Words a) {
+  Ints r;
+  PV_PARTS r.v[p] = reinterpret_cast<IntVector>(a.v[p]);
+  return r;
+}
+PV_LANE Words as_words(Ints a) {
+  Words r;
+  PV_PARTS r.v[p] = reinterpret_cast<WordVector>(a.v[p]);
+  return r;
+}
+PV_LANE Words as_words(Lanes a) {
+  Words r;
+  PV_PARTS r.v[p] = reinterpret_cast<WordVector>(a.v[p]);
+  return r;
+}
+PV_LANE Lanes load(const float* from) {
+  Lanes a;
+  __builtin_memcpy(a.v, from, sizeof a.v);
+  return a;
+}
+PV_LANE Ints load(const int32_t* from) {
   Ints a;
-  __builtin_memcpy(&a.v, from, sizeof a.v);
+  __builtin_memcpy(a.v, from, sizeof a.v);
   return a;
 }
-PV_HD Words load(const uint32_t* from) {
+PV_LANE Words load(const uint32_t* from) {
   Words a;
-  __builtin_memcpy(&a.v, from, sizeof a.v);
+  __builtin_memcpy(a.v, from, sizeof a.v);
   return a;
 }
-PV_HD void store(Lanes a, float* to) { __builtin_memcpy(to, &a.v, sizeof a.v); }
-PV_HD void store(Ints a, int32_t* to) { __builtin_memcpy(to, &a.v, sizeof a.v); }
-PV_HD Lanes lookup(const float* table, Ints at) {
+PV_LANE void store(Lanes a, float* to) { __builtin_memcpy(to, a.v, sizeof a.v); }
+PV_LANE void store(Ints a, int32_t* to) { __builtin_memcpy(to, a.v, sizeof a.v); }
+PV_LANE Lanes lookup(const float* table, Ints at) {
   Lanes a;
-  for (int k = 0; k < kLanes; ++k) a.v[k] = table[at.v[k]];
+  PV_PARTS for (int k = 0; k < kPart; ++k) a.v[p][k] = table[at.v[p][k]];
   return a;
 }
 

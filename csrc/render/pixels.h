@@ -7,7 +7,8 @@ namespace pyvqa {
 namespace {
 
 constexpr float kGrainLevel = 90.0f;  // where grain has the strength asked for
-constexpr float kSmooth = 0.97f;      // cosine between neighbours' normals of one smooth surface
+// Cosines between neighbours' normals that one ray, or a few on metal, can stand for.
+constexpr float kSmooth = 0.97f, kSmoothMetal = 0.99f;
 
 // What one picture is drawn with and where its first results are.
 struct Frame_maps {
@@ -63,24 +64,26 @@ PV_HD int rays_of_pixel(const Solid* solids, const Frame_maps& maps, int32_t hei
   const int64_t here = int64_t{y} * width + x;
   const int id = maps.ids[here];
   const float* n = maps.normals + 3 * here;
+  const bool metal = id >= 0 && solids[id].metal != 0;
+  const float smooth = metal ? kSmoothMetal : kSmooth;
   bool edge = false;
   for (int32_t j = y > 0 ? y - 1 : 0; j <= (y + 1 < height ? y + 1 : y); ++j)
     for (int32_t i = x > 0 ? x - 1 : 0; i <= (x + 1 < width ? x + 1 : x); ++i) {
       const int64_t there = int64_t{j} * width + i;
       const float* m = maps.normals + 3 * there;
       edge = edge || maps.ids[there] != id ||
-             (id >= 0 && n[0] * m[0] + n[1] * m[1] + n[2] * m[2] < kSmooth);
+             (id >= 0 && n[0] * m[0] + n[1] * m[1] + n[2] * m[2] < smooth);
     }
   if (edge) return samples;
-  const int count = id >= 0 && solids[id].metal != 0 ? samples / 4 : samples / 16;
+  const int count = metal ? samples / 4 : samples / 16;
   return count < 1 ? 1 : count;
 }
 
-// Few rays through a pixel look around a lot, many look around little. On the even ground, what
-// little light comes from objects must not show as noise.
+// Few rays through a pixel look around a lot, many look around little. What little light comes from
+// objects must not show as noise on even surfaces: a single ray looks in fixed directions.
 PV_HD Effort effort_of(int rays, int samples, bool object) {
   if (samples < 4) return {4, 4, 4, false};
-  if (rays == 1) return {16, object ? 16 : 40, 8, !object};
+  if (rays == 1) return {16, object ? 56 : 40, 8, true};
   if (rays <= 4) return {8, 8, 8, false};
   return {4, 4, 2, false};
 }

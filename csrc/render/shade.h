@@ -72,14 +72,15 @@ PV_FN Vec3<F> matt_brightness(const Stage& stage, const Surface<F>& at, const Fi
   return out + surroundings(stage, at.p, mirrored) * finish.gloss;
 }
 
-// What a mirror shows: real shadows on what is seen; metal seen there shows its surroundings.
+// What a mirror shows along d: real shadows on what is seen; metal seen there shows its
+// surroundings. Lamps, already blurred, are looked for along `to_lamps`.
 template <class F>
 PV_FN Vec3<F> mirrored_brightness(const Stage& stage, const Vec3<F>& o, const Vec3<F>& d,
-                                  const Int<F>& skip, Mask<F> wanted, int shadows,
-                                  const Random<F>& random) {
+                                  const Vec3<F>& to_lamps, const Int<F>& skip, Mask<F> wanted,
+                                  int shadows, const Random<F>& random) {
   Sight<F> sight = nearest_object(stage, o, d, skip, Splat<F>::mask(true));
   Surface<F> at = surface_at(stage, o, d, sight);
-  const Vec3<F> lamps = lamps_along(stage, o, d, at.distance);
+  const Vec3<F> lamps = lamps_along(stage, o, to_lamps, at.distance);
   at.there = at.there & wanted;
   const Finish<F> finish = finish_of(at);
   const Light<F> light = direct_light(stage, at, finish, Care{1, shadows, true}, random);
@@ -147,8 +148,14 @@ PV_FN Vec3<F> broad_brightness(const Stage& stage, const Surface<F>& at, int cou
 template <class F>
 PV_FN Vec3<F> metal_brightness(const Stage& stage, const Surface<F>& at, const Light<F>& direct,
                                const Effort& effort, const Random<F>& random) {
-  const Vec3<F> d = at.n * (F(2.0f) * dot(at.n, at.v)) - at.v;
-  const Vec3<F> mirrored = mirrored_brightness(stage, at.p, d, at.id, at.metal,
+  const Vec3<F> exact = at.n * (F(2.0f) * dot(at.n, at.v)) - at.v;
+  F a, b;
+  random.pair(11, a, b);
+  // The rarest, widest facets are left out: they would be bright specks.
+  const Vec3<F> m = facet(brushed_frame(at), at.v, brushed(kMirror), F(0.9f) * a, b);
+  const Vec3<F> tilted = m * (F(2.0f) * dot(m, at.v)) - at.v;
+  const Vec3<F> d = select<F>(dot(tilted, at.n) > F(0.0f), tilted, exact);
+  const Vec3<F> mirrored = mirrored_brightness(stage, at.p, d, exact, at.id, at.metal,
                                                effort.shadows < 4 ? effort.shadows : 4, random);
   const Vec3<F> broad = broad_brightness(stage, at, effort.broad, random);
   const Vec3<F> out = mirrored * F(1.0f - kBroadShare) + broad * F(kBroadShare) + direct.gloss;

@@ -10,13 +10,20 @@
 namespace pyvqa {
 namespace {
 
-constexpr int kTangents = 23;
+constexpr int kTangents = 30;
 constexpr int kTilts = 85;
 constexpr float kFirstTilt = -14.5f, kTiltsPerUnit = 2.0f;
 
 // Tangents of the profile, (x, z) . (a, b) = c with the inside where it is larger.
 PV_HD const float (*sweep_tangents())[3] {
   static constexpr float tangents[kTangents][3] = {{0.0f, 1.0f, 0.0f},
+                                                   {-0.00461f, 0.99999f, 0.06942f},
+                                                   {-0.00534f, 0.99999f, 0.07944f},
+                                                   {-0.00650f, 0.99998f, 0.09376f},
+                                                   {-0.01026f, 0.99995f, 0.13549f},
+                                                   {-0.01719f, 0.99985f, 0.20454f},
+                                                   {-0.02159f, 0.99977f, 0.24367f},
+                                                   {-0.03085f, 0.99952f, 0.31671f},
                                                    {-0.03908f, 0.99924f, 0.37404f},
                                                    {-0.09442f, 0.99553f, 0.67192f},
                                                    {-0.15913f, 0.98726f, 0.91346f},

@@ -61,7 +61,8 @@ def render(
     a quarter of that on metal, a sixteenth elsewhere: 1 is a draft, 16 good for training, 1024 the
     reference. `seeds` int64 [B] choose the noise (default 0). `grain` is the standard deviation of
     what is added on top, in grey levels, where a picture's level is 90; more light has less of it.
-    Objects, size and ids are those of `object_ids`.
+    Objects, size and ids are those of `object_ids`, which knows no ground: where the ground hides
+    the foot of an object, depth and normals are the ground's.
 
     A picture depends on its own objects, camera, lamps and seed alone: not on the others of the
     call, the threads, the instruction set or the device.

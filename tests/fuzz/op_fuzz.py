@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import mmap
 import os
 import random
@@ -23,11 +24,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CALLS = HERE / "op_calls"
 BUILD = ROOT / "build" / "sanitized"
+ISAS = ("avx512", "avx2", "base")  # the calls are shared out among them
 NOTE_BYTES = 256  # where the name of the running call is kept, readable after a crash
 
 
@@ -88,9 +91,16 @@ def run_step(command: list[str]) -> None:
 
 
 def start(
-    package: Path, *, calls: int, seconds: float, seed: int, only: str = "", first: int = 0
+    package: Path,
+    *,
+    calls: int,
+    seconds: float,
+    seed: int,
+    only: str = "",
+    first: int = 0,
+    isa: str = "avx512",
 ) -> subprocess.CompletedProcess[str]:
-    """Run the calls in a Python with the sanitized kernels."""
+    """Run the calls in a Python with the sanitized kernels of one instruction set."""
     runtime = sanitizer_runtime()
     if runtime is None:
         raise RuntimeError("the compiler has no run-time libraries for its sanitizers")
@@ -105,6 +115,7 @@ def start(
             "LD_PRELOAD": runtime,
             "PYTHONPATH": str(package),
             "OMP_NUM_THREADS": "1",
+            "PYVQA_ISA": isa,
             # Python leaks by design; a huge request must fail with an exception, not end the run.
             "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
             "UBSAN_OPTIONS": "print_stacktrace=1",
@@ -116,21 +127,34 @@ def start(
         return done
 
 
-def named_calls(only: str) -> dict[str, Callable[[random.Random], None]]:
+class Call(NamedTuple):
+    """A random call; one that takes long comes in every so many rounds only."""
+
+    make: Callable[[random.Random], None]
+    every: int
+
+
+def named_calls(only: str) -> dict[str, Call]:
     """Every random call, as `op file.name`."""
     sys.path.insert(0, str(HERE))
     found = {}
     for path in sorted(CALLS.glob("*.py")):
-        if path.stem != "__init__":
-            module = importlib.import_module(f"op_calls.{path.stem}")
-            found |= {f"{path.stem}.{name}": call for name, call in module.CALLS.items()}
-    return {name: call for name, call in found.items() if only in ("", name)}
+        if path.stem == "__init__":
+            continue
+        module = importlib.import_module(f"op_calls.{path.stem}")
+        rare: dict[str, int] = getattr(module, "EVERY", {})
+        for name, call in module.CALLS.items():
+            found[f"{path.stem}.{name}"] = Call(call, 1 if only else rare.get(name, 1))
+    chosen = {name: call for name, call in found.items() if only in ("", name)}
+    if not chosen:
+        sys.exit(f"no random call is named {only!r}; there are {', '.join(found)}")
+    return chosen
 
 
-def numbered(names: list[str], calls: int, first: int) -> Iterator[tuple[str, int]]:
-    """Names in turn with the number of the call."""
-    for k in range(calls):
-        yield names[k % len(names)], first + k // len(names)
+def numbered(calls: dict[str, Call], first: int) -> Iterator[tuple[str, int]]:
+    """Names in turn, round after round, with the number of the round."""
+    for number in itertools.count(first):
+        yield from ((name, number) for name, call in calls.items() if number % call.every == 0)
 
 
 def inside(args: argparse.Namespace) -> int:
@@ -139,10 +163,10 @@ def inside(args: argparse.Namespace) -> int:
     counts = dict.fromkeys(calls, 0)
     end = time.monotonic() + args.seconds if args.seconds else float("inf")
     with open(args.inside, "r+b") as file, mmap.mmap(file.fileno(), NOTE_BYTES) as note:
-        for name, number in numbered(list(calls), args.calls, args.first):
+        for name, number in itertools.islice(numbered(calls, args.first), args.calls):
             text = f"--seed {args.seed} --only {name} --first {number} --calls 1"
             note[:] = text.encode().ljust(NOTE_BYTES)
-            calls[name](random.Random(f"{args.seed}:{name}:{number}"))
+            calls[name].make(random.Random(f"{args.seed}:{name}:{number}"))
             counts[name] += 1
             if time.monotonic() > end:
                 break
@@ -164,11 +188,22 @@ def main() -> int:
     args = parser.parse_args()
     if args.inside:
         return inside(args)
-    options = {"calls": args.calls, "seconds": args.seconds, "seed": args.seed}
-    done = start(build_package(), **options, only=args.only, first=args.first)
-    sys.stdout.write(done.stdout)
-    sys.stdout.write(done.stderr[-6000:])
-    return done.returncode
+    package = build_package()
+    for number, isa in enumerate(ISAS):
+        done = start(
+            package,
+            calls=-(-args.calls // len(ISAS)),
+            seconds=args.seconds / len(ISAS),
+            seed=args.seed + number,
+            only=args.only,
+            first=args.first,
+            isa=isa,
+        )
+        sys.stdout.write(f"{isa}\n{done.stdout}{done.stderr[-6000:]}\n")
+        sys.stdout.flush()
+        if done.returncode != 0:
+            return done.returncode
+    return 0
 
 
 if __name__ == "__main__":

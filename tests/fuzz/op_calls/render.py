@@ -112,3 +112,5 @@ CALLS = {
     "ids": call_ids,
     "boxes": call_boxes,
 }
+# Every picture draws its map of light, whatever its size.
+EVERY = {"render": 50, "tiny": 50, "large": 2000, "ids": 5, "boxes": 5}

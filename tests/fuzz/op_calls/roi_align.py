@@ -156,3 +156,4 @@ CALLS: dict[str, Callable[[random.Random], None]] = {
     "roi_align_gradient": call_gradient,
     "roi_align_backward_": call_backward_,
 }
+EVERY = {"roi_align_gradient": 20}  # most of it is torch's autograd
