@@ -6,7 +6,8 @@ Every scene of `clevr_original` is drawn again from its fitted camera, under lam
 world jitters them (the genuine ones are not recorded). A network learns on some scenes which of two
 pictures is genuine and is asked about the other scenes: 50 % is guessing. Both pictures of a scene
 are on the same side of the split. `crops` are squares of 96 pixels, where the network sees grain,
-edges and shading; `whole` are pictures at half resolution, where it sees light and colour.
+edges and shading; `whole` are pictures at half resolution, where it sees light and colour. A veil
+of noise over both hides their grain, so that the rest decides.
 The second table compares what is measured by hand. Needs Pillow and pycocotools.
 """
 
@@ -81,14 +82,16 @@ class Block(nn.Module):
 class Judge(nn.Module):
     """A residual network with 150 thousand weights; its logit is high for ours."""
 
-    def __init__(self) -> None:
+    def __init__(self, veil: float) -> None:
         super().__init__()
+        self.veil = veil
         self.blocks = nn.Sequential(Block(6, 16), Block(16, 32), Block(32, 48), Block(48, 80))
         self.last = nn.Linear(80, 1)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """uint8 [N, 3, H, W] to logits [N]; grain is brought out, so as not to be missed."""
         x = pictures.float()
+        x = x + self.veil * torch.randn_like(x)
         fine = x - functional.avg_pool2d(functional.pad(x, (1, 1, 1, 1), "replicate"), 3, 1)
         seen = torch.cat([(x - 110) / 50, fine.clamp(-8, 8) / 2], 1)
         seen = seen.contiguous(memory_format=torch.channels_last)
@@ -124,10 +127,12 @@ def batch_of(pictures: Pictures, scenes: Tensor, whole: bool) -> tuple[Tensor, T
     return (halved(batch) if whole else batch), truth.float()
 
 
-def train(pictures: Pictures, scenes: Tensor, *, whole: bool, steps: int, seed: int) -> Judge:
+def train(
+    pictures: Pictures, scenes: Tensor, *, whole: bool, steps: int, veil: float, seed: int
+) -> Judge:
     """Teach a network on some scenes."""
     torch.manual_seed(seed)
-    judge = Judge().to(memory_format=torch.channels_last)
+    judge = Judge(veil).to(memory_format=torch.channels_last)
     count = 4 if whole else 16
     optimiser = torch.optim.AdamW(judge.parameters(), lr=3e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps)
@@ -156,14 +161,16 @@ def judged(judge: Judge, picture: Tensor, whole: bool) -> Tensor:
 
 
 def accuracy(
-    pictures: Pictures, *, whole: bool, steps: int, folds: int, seed: int
+    pictures: Pictures, *, whole: bool, steps: int, folds: int, veil: float, seed: int
 ) -> tuple[float, float, float]:
     """Share of right answers on unseen scenes: squares, pictures, and pictures of seen scenes."""
     number = torch.arange(len(pictures.ours))
     squares, unseen, seen = [], [], []
     for fold in range(folds):
         held = number % folds == fold
-        judge = train(pictures, number[~held], whole=whole, steps=steps, seed=seed + fold)
+        judge = train(
+            pictures, number[~held], whole=whole, steps=steps, veil=veil, seed=seed + fold
+        )
         known = number[~held][:: max(1, folds - 1)]
         for b in [*number[held].tolist(), *known.tolist()]:
             for picture, sign in ((pictures.theirs[b], -1), (pictures.ours[b], 1)):
@@ -213,6 +220,16 @@ def signs(pictures: Tensor, where: Tensor) -> tuple[float, float, float, float]:
     )
 
 
+def repeated(pictures: Tensor, ids: Tensor) -> float:
+    """How alike the far ground's grain is in one picture and in the next."""
+    x = pictures[:, 1, :TOP].float()
+    change = (x[..., :-2] - 2 * x[..., 1:-1] + x[..., 2:]).clamp(-10, 10)
+    ground = ids[:, :TOP, 1:-1] < 0
+    both = ground[:-1] & ground[1:]
+    pair = torch.stack([change[:-1][both], change[1:][both]])
+    return float(torch.corrcoef(pair)[0, 1])
+
+
 def sharpness(pictures: Tensor, ids: Tensor) -> float:
     """How much of the step across an upright outline lies between two neighbouring pixels."""
     x = pictures.float().mean(1)
@@ -232,6 +249,7 @@ def measured(folder: Folder, pictures: Pictures) -> str:
         pairs = zip(signs(pictures.theirs, where), signs(pictures.ours, where), strict=True)
         lines.append(f"| {name} | " + " | ".join(f"{a:.2f} / {b:.2f}" for a, b in pairs) + " |")
     edges = [sharpness(side, pictures.ids) for side in (pictures.theirs, pictures.ours)]
+    alike = [repeated(side, pictures.ids) for side in (pictures.theirs, pictures.ours)]
     black = [int(side.min()) for side in (pictures.theirs, pictures.ours)]
     white = [
         100 * float((side == 255).all(1).float().mean())
@@ -240,7 +258,8 @@ def measured(folder: Folder, pictures: Pictures) -> str:
     lines += [
         "",
         f"Sharpest part of an outline's step {edges[0]:.3f} / {edges[1]:.3f}; darkest byte "
-        f"{black[0]} / {black[1]}; white pixels {white[0]:.3f} / {white[1]:.3f} %.",
+        f"{black[0]} / {black[1]}; white pixels {white[0]:.3f} / {white[1]:.3f} %; grain "
+        f"of the far ground in one picture with that in the next {alike[0]:.2f} / {alike[1]:.2f}.",
     ]
     return "\n".join(lines)
 
@@ -252,6 +271,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--folds", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--veil", type=float, default=0, help="noise over both, in grey levels")
     parser.add_argument("--samples", type=int, default=ops.TRAINING_QUALITY)
     parser.add_argument("--grain", type=float, default=GRAIN)
     args = parser.parse_args()
@@ -267,7 +287,12 @@ def main() -> int:
     for view in args.views:
         start = time.thread_time()
         parts = accuracy(
-            pictures, whole=view == "whole", steps=args.steps, folds=args.folds, seed=args.seed
+            pictures,
+            whole=view == "whole",
+            steps=args.steps,
+            folds=args.folds,
+            veil=args.veil,
+            seed=args.seed,
         )
         shares = " | ".join(f"{100 * part:.1f} %" for part in parts)
         print(f"| {view} | {shares} | {time.thread_time() - start:.0f} |", flush=True)
