@@ -39,8 +39,12 @@ struct Drawing {
   float grain;
 };
 
-constexpr int kMapRows = 129;  // that are drawn one by one: the ground's, and the sky as the last
-constexpr int kTile = 16;      // pixels a side of what is drawn at a time
+#if !defined(PV_MAP_CELLS)  // a check of many small pictures has no time for large maps
+#define PV_MAP_CELLS 128
+#endif
+constexpr int kMap = PV_MAP_CELLS;  // cells a side of the map of the ground's brightness
+constexpr int kMapRows = kMap + 1;  // drawn one by one: the ground's, and the sky as the last
+constexpr int kTile = 16;           // pixels a side of what is drawn at a time
 
 // ids: [height, width] of picture b; scratch: 2 * (width rounded up to 16) words.
 #define PV_DECLARE(isa)                                                                       \

@@ -2,17 +2,14 @@
 #pragma once
 
 #include "render/lights.h"
+#include "render/render_kernel.h"
 #include "render/sweep.h"
 
 namespace pyvqa {
 namespace {
 
-#if !defined(PV_MAP_CELLS)  // a check of many small pictures has no time for large maps
-#define PV_MAP_CELLS 128
-#endif
-constexpr int kMap = PV_MAP_CELLS;  // cells a side of the map of the ground's brightness
-constexpr float kMapSide = 20;      // its side, world units; the origin is in its middle
-constexpr int kSky = 16;            // cells a side of the map of what is seen above the horizon
+constexpr float kMapSide = 20;  // its side, world units; the origin is in its middle
+constexpr int kSky = 16;        // cells a side of the map of what is seen above the horizon
 constexpr int kMapFloats = 3 * (kMap * kMap + kSky * kSky);  // of both, one after the other
 constexpr float kGroundColor = 0.8f;
 
