@@ -1,7 +1,7 @@
 #include "common/isa.h"
+#include "common/pages.h"
 #include "roi_align/plan.h"
 #include "roi_align/windows.h"
-#include "roi_align/zero_pages.h"
 
 namespace pyvqa {
 namespace {
@@ -156,7 +156,7 @@ Tensor roi_align_cpu(const std::vector<Tensor>& features, const Tensor& rois,
   const RoiTensors t =
       prepare_pooling(features, rois, levels, scales, height, width, {sampling_ratio, aligned});
   if (t.is_empty()) return t.cells;
-  ask_for_large_pages(t.cells.data_ptr(), t.cells.numel() * t.cells.element_size());
+  will_fill(t.cells.data_ptr(), t.cells.numel() * t.cells.element_size());
   if (t.cells.scalar_type() == ScalarType::Double) {
     pool<double>(t);
   } else {

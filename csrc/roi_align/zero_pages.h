@@ -1,9 +1,10 @@
-// Large results without the cost of their pages: memory comes in large pages where the system has
-// them, and as zeros without being written.
+// Large zeroed results without the cost of writing them: the system's fresh pages are zeros.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
+
+#include "common/pages.h"
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -27,17 +28,6 @@ struct LargePages {
   size_t bytes() const { return end - begin; }
 };
 #endif
-
-// Asks for large pages under new memory. A request only: results do not depend on it.
-inline void ask_for_large_pages(void* memory, size_t bytes) {
-#if defined(__linux__)
-  const LargePages pages(memory, bytes);
-  if (!pages.are_few()) (void)madvise(pages.memory(), pages.bytes(), MADV_HUGEPAGE);
-#else
-  (void)memory;
-  (void)bytes;
-#endif
-}
 
 // Private memory that is given back reads as zeros afterwards, and only the pages that are used
 // come back. Bytes set beforehand show whether it is such memory.
@@ -63,7 +53,7 @@ inline bool zero_by_pages(void* memory, size_t bytes) {
 }
 
 inline void fill_with_zeros(void* memory, size_t bytes) {
-  ask_for_large_pages(memory, bytes);
+  will_fill(memory, bytes);
   if (bytes > 0 && !zero_by_pages(memory, bytes)) memset(memory, 0, bytes);
 }
 
