@@ -34,7 +34,7 @@ bench: $(VENV)/.bench
 # The wheel in it was built against another torch: the stable ABI is what makes that possible.
 bench-rivals: $(RIVALS)/.installed
 	cd benchmarks && OMP_NUM_THREADS=1 ../$(RIVALS)/bin/python -m pytest -q --table RIVALS.md \
-		$$(grep -l "import rivals" ops/*.py) $(ARGS)
+		$$(grep -lE "rivals|pycocotools" ops/*.py) $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
