@@ -27,24 +27,9 @@ from pycocotools import mask as coco_masks
 
 from pyvqa import ops
 from pyvqa.ops import RenderObjects
+from pyvqa.world import camera
+from pyvqa.world.staging import MATERIALS, RADIUS, RGB, SHAPES
 
-SHAPES = {"cube": ops.CUBE, "cylinder": ops.CYLINDER, "sphere": ops.SPHERE}
-RADII = {"large": 0.7, "small": 0.35}
-COLORS = {
-    "gray": (87, 87, 87),
-    "red": (173, 35, 35),
-    "blue": (42, 75, 215),
-    "green": (29, 105, 20),
-    "brown": (129, 74, 25),
-    "purple": (129, 38, 192),
-    "cyan": (41, 208, 208),
-    "yellow": (255, 238, 51),
-}
-BASE_LAMPS = (
-    (6.446710, -2.905175, 4.258398),
-    (-4.671124, -4.013597, 3.011225),
-    (-1.168501, 2.646024, 5.815737),
-)
 Array = np.ndarray[Any, Any]
 
 
@@ -74,14 +59,14 @@ def pack(scenes: list[dict[str, Any]]) -> RenderObjects:
     """The objects of annotated scenes."""
     things = [thing for scene in scenes for thing in scene["objects"]]
     counts = torch.tensor([0, *(len(scene["objects"]) for scene in scenes)])
-    geometry = [[*t["3d_coords"], RADII[t["size"]], t["rotation"]] for t in things]
+    geometry = [[*t["3d_coords"], RADIUS[t["size"]], t["rotation"]] for t in things]
     return RenderObjects(
         torch.tensor(geometry, dtype=torch.float64),
         torch.tensor(
-            [[SHAPES[t["shape"]], int(t["material"] == "metal")] for t in things],
+            [[SHAPES.index(t["shape"]), MATERIALS.index(t["material"])] for t in things],
             dtype=torch.uint8,
         ),
-        torch.tensor([COLORS[t["color"]] for t in things]) / 255,
+        torch.tensor([RGB[t["color"]] for t in things]) / 255,
         counts.cumsum(0),
     )
 
@@ -92,7 +77,7 @@ def read_folder(root: Path) -> Folder:
     names = [scene["image_filename"] for scene in scenes]
     if (root / "cameras.json").is_file():
         cameras = json.loads((root / "cameras.json").read_text())
-        lamps = dict.fromkeys(names, BASE_LAMPS)
+        lamps = dict.fromkeys(names, camera.LAMPS)
     else:
         images = json.loads((root / "render_info.json").read_text())["images"]
         cameras = {image["image_filename"]: image["camera"] for image in images}
