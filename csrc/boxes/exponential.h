@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-#include "boxes/arithmetic.h"
+#include "common/arithmetic.h"
 
 namespace pyvqa {
 namespace {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "boxes/arithmetic.h"
+#include "common/arithmetic.h"
 
 namespace pyvqa {
 namespace {

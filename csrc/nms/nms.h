@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "common/arithmetic.h"
 #include "common/host_device.h"
 
 namespace pyvqa {
@@ -25,42 +26,17 @@ struct Rule {
   bool equal;
 };
 
-// As std::max and std::min order them, NaN included: the first where neither is larger.
-template <class T>
-PV_HD T larger(T a, T b) {
-  return a < b ? b : a;
-}
-template <class T>
-PV_HD T smaller(T a, T b) {
-  return b < a ? b : a;
-}
-
-PV_HD float product(float a, float b) {
-#if defined(__CUDA_ARCH__)
-  return __fmul_rn(a, b);
-#else
-  return a * b;
-#endif
-}
-PV_HD double product(double a, double b) {
-#if defined(__CUDA_ARCH__)
-  return __dmul_rn(a, b);
-#else
-  return a * b;
-#endif
-}
-
 template <class T>
 PV_HD Box<T> read_box(const T* at, T plus) {
   const T width = (at[2] - at[0]) + plus, height = (at[3] - at[1]) + plus;
-  return {at[0], at[1], at[2], at[3], product(width, height)};
+  return {at[0], at[1], at[2], at[3], times(width, height)};
 }
 
 // Whether a rule's filter lets a pair pass. A quotient that rounds to more than the filter is more
 // than it, so the intersection is more than their product, and not less than its rounding.
 template <class T>
 PV_HD bool may_suffice(T intersection, T united, T filter) {
-  return !(intersection < product(filter, united)) || !(united > T(0));
+  return !(intersection < times(filter, united)) || !(united > T(0));
 }
 
 template <class T>
@@ -74,7 +50,7 @@ PV_HD bool suppresses(const Box<T>& kept, const Box<T>& other, const Rule<T>& ru
   const T right = smaller(kept.x2, other.x2), bottom = smaller(kept.y2, other.y2);
   const T width = larger(T(0), (right - left) + rule.plus);
   const T height = larger(T(0), (bottom - top) + rule.plus);
-  const T intersection = product(width, height);
+  const T intersection = times(width, height);
   const T united = kept.area + other.area - intersection;
   if (!may_suffice(intersection, united, rule.filter)) return false;
   return suffices(intersection / united, rule);

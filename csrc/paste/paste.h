@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "common/arithmetic.h"
 #include "common/host_device.h"
 #include "paste/paste_kernel.h"
 
@@ -18,16 +19,8 @@ constexpr int32_t kPasteReach = 1 << 30;  // boxes that reach farther hold no pi
 constexpr int kPasteSmall = 128;          // height + width up to which the weights are multiplied
 
 #if defined(__CUDA_ARCH__)
-PV_HD float pv_add(float a, float b) { return __fadd_rn(a, b); }
-PV_HD float pv_mul(float a, float b) { return __fmul_rn(a, b); }
-PV_HD double pv_add(double a, double b) { return __dadd_rn(a, b); }
-PV_HD double pv_mul(double a, double b) { return __dmul_rn(a, b); }
 PV_HD float pv_fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 #else
-PV_HD float pv_add(float a, float b) { return a + b; }
-PV_HD float pv_mul(float a, float b) { return a * b; }
-PV_HD double pv_add(double a, double b) { return a + b; }
-PV_HD double pv_mul(double a, double b) { return a * b; }
 PV_HD float pv_fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 #endif
 
@@ -60,9 +53,9 @@ struct PasteRegion {
 // Ends of a box after it has grown by `scale`; false where they are no numbers or far away.
 template <class T>
 PV_HD bool grow(T low, T high, T scale, int32_t& first, int32_t& last) {
-  const T half = pv_mul(pv_mul(pv_add(high, -low), T(0.5)), scale);
-  const T centre = pv_mul(pv_add(high, low), T(0.5));
-  const T begin = pv_add(centre, -half), end = pv_add(centre, half);
+  const T half = times(times(plus(high, -low), T(0.5)), scale);
+  const T centre = times(plus(high, low), T(0.5));
+  const T begin = plus(centre, -half), end = plus(centre, half);
   const T reach = T(kPasteReach);
   if (!(begin >= -reach && begin <= reach && end >= -reach && end <= reach)) return false;
   first = static_cast<int32_t>(begin);
@@ -119,7 +112,7 @@ struct Tap {
 // Of pixel `at` out of `size` that `source` bordered mask pixels are stretched over;
 // `scale` = source / size.
 PV_HD Tap paste_tap(int32_t at, int32_t size, int32_t source, float scale) {
-  float place = pv_fma(scale, pv_add(static_cast<float>(at), 0.5f), -0.5f);
+  float place = pv_fma(scale, plus(static_cast<float>(at), 0.5f), -0.5f);
   place = place > 0.f ? place : 0.f;
   int32_t first = static_cast<int32_t>(place);
   first = first < source - 1 ? first : source - 1;
@@ -138,11 +131,11 @@ PV_HD float paste_scale(int32_t source, int32_t size) {
 // Two ways to weigh the four neighbours, which differ in the last bit: along x, then y; or by the
 // products of the weights, as torch does for small boxes.
 PV_HD float blend(float first_weight, float a, float second_weight, float b) {
-  return pv_fma(first_weight, a, pv_mul(second_weight, b));
+  return pv_fma(first_weight, a, times(second_weight, b));
 }
 
 PV_HD float blend_four(const float (&weights)[4], float a, float b, float c, float d) {
-  const float upper = pv_fma(weights[0], a, pv_mul(weights[1], b));
+  const float upper = pv_fma(weights[0], a, times(weights[1], b));
   return pv_fma(weights[3], d, pv_fma(weights[2], c, upper));
 }
 

@@ -48,8 +48,8 @@ __device__ bool decide(const PasteCall& call, const Source& s, const Tap& y, int
   float value;
   if (s.small) {
     const float weights[4] = {
-        pv_mul(y.first_weight, x.first_weight), pv_mul(y.first_weight, x.second_weight),
-        pv_mul(y.second_weight, x.first_weight), pv_mul(y.second_weight, x.second_weight)};
+        times(y.first_weight, x.first_weight), times(y.first_weight, x.second_weight),
+        times(y.second_weight, x.first_weight), times(y.second_weight, x.second_weight)};
     value = blend_four(weights, a, b, c, d);
   } else {
     value = blend(y.first_weight, blend(x.first_weight, a, x.second_weight, b), y.second_weight,

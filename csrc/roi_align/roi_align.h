@@ -7,6 +7,7 @@
 // on the device.
 #pragma once
 
+#include "common/arithmetic.h"
 #include "common/host_device.h"
 
 #include <cstdint>
@@ -19,35 +20,6 @@ constexpr int32_t kMostBins = 4096;                // a side of the output
 constexpr int32_t kMostSamplingRatio = 1024;       // samples per bin that a caller can ask for
 constexpr int32_t kMostSamples = 1 << 22;          // adaptive: a region of 4 million pixels per bin
 constexpr int64_t kMostPixels = int64_t{1} << 30;  // a side of a map
-
-PV_HD float plus(float a, float b) {
-#if defined(__CUDA_ARCH__)
-  return __fadd_rn(a, b);
-#else
-  return a + b;
-#endif
-}
-PV_HD double plus(double a, double b) {
-#if defined(__CUDA_ARCH__)
-  return __dadd_rn(a, b);
-#else
-  return a + b;
-#endif
-}
-PV_HD float times(float a, float b) {
-#if defined(__CUDA_ARCH__)
-  return __fmul_rn(a, b);
-#else
-  return a * b;
-#endif
-}
-PV_HD double times(double a, double b) {
-#if defined(__CUDA_ARCH__)
-  return __dmul_rn(a, b);
-#else
-  return a * b;
-#endif
-}
 
 template <class A>
 PV_HD bool is_finite(A value) {

@@ -14,12 +14,14 @@ namespace {
 #if defined(__CUDA_ARCH__)
 PV_HD float times(float a, float b) { return __fmul_rn(a, b); }
 PV_HD double times(double a, double b) { return __dmul_rn(a, b); }
+PV_HD float plus(float a, float b) { return __fadd_rn(a, b); }
+PV_HD double plus(double a, double b) { return __dadd_rn(a, b); }
 #else
 PV_HD float times(float a, float b) { return a * b; }
 PV_HD double times(double a, double b) { return a * b; }
-#endif
 PV_HD float plus(float a, float b) { return a + b; }
 PV_HD double plus(double a, double b) { return a + b; }
+#endif
 PV_HD float minus(float a, float b) { return a - b; }
 PV_HD double minus(double a, double b) { return a - b; }
 
@@ -38,6 +40,7 @@ PV_HD float quotient(float a, float b) { return a / b; }
 PV_HD double quotient(double a, double b) { return a / b; }
 PV_HD float quotient(int64_t a, int64_t b) { return static_cast<float>(a) / static_cast<float>(b); }
 
+// As std::max and std::min order them, NaN included: the first where neither is larger.
 template <class T>
 PV_HD T larger(T a, T b) {
   return a < b ? b : a;
