@@ -137,8 +137,9 @@ class Tile {
       float linear[3];
       for (int i = 0; i < 3; ++i) linear[i] = sums_[p][i] / static_cast<float>(counts[p]);
       const int64_t pixel = int64_t{line(p)} * width + column(p);
-      write_pixel(linear, to_.grain, seed_, static_cast<uint32_t>(pixel),
-                  to_.picture + 3 * (first_ + pixel));
+      const int id = to_.ids[first_ + pixel];
+      write_pixel(linear, to_.grain, id >= 0 ? stage_.solids + id : nullptr, seed_,
+                  static_cast<uint32_t>(pixel), to_.picture + 3 * (first_ + pixel));
     }
   }
 

@@ -6,7 +6,9 @@
 namespace pyvqa {
 namespace {
 
-constexpr float kGrainLevel = 90.0f;  // where grain has the strength asked for
+constexpr float kGrainLevel = 105.0f;  // where the ground's grain has the strength asked for
+constexpr float kGrainFade = 90.0f;    // levels above it that take all of the ground's grain
+constexpr float kGrainRubber = 0.65f;  // rubber's grain; metal has enough of its own
 // Cosines between neighbours' normals that one ray, or a few on metal, can stand for.
 constexpr float kSmooth = 0.97f, kSmoothMetal = 0.99f;
 
@@ -53,8 +55,8 @@ PV_HD Place ray_place(uint64_t seed, int32_t width, int32_t x, int32_t y, int ra
   float a, b, shift_a, shift_b;
   spread_point(static_cast<uint32_t>(ray), a, b);
   Random<float>{ray_key(seed, pixel, 0x7fffffffu)}.pair(0, shift_a, shift_b);
-  place.x += filter_place(wrapped(a + shift_a));
-  place.y += filter_place(wrapped(b + shift_b));
+  place.x += 2.0f * filter_place(wrapped(a + shift_a));
+  place.y += 2.0f * filter_place(wrapped(b + shift_b));
   return place;
 }
 
@@ -84,7 +86,7 @@ PV_HD int rays_of_pixel(const Solid* solids, const Frame_maps& maps, int32_t hei
 PV_HD Effort effort_of(int rays, int samples, bool object) {
   if (samples < 4) return {4, 4, 4, false};
   if (rays == 1) return {16, object ? 56 : 40, 8, true};
-  if (rays <= 4) return {8, 8, 8, false};
+  if (rays <= 4) return {8, 8, 16, false};
   return {4, 4, 2, false};
 }
 
@@ -111,8 +113,8 @@ PV_HD float screen_level(float linear) {
 }
 
 // The bytes of a pixel from its linear colour: the screen's curve and some grain.
-PV_HD void write_pixel(const float* linear, float grain, uint64_t seed, uint32_t pixel,
-                       uint8_t* to) {
+PV_HD void write_pixel(const float* linear, float grain, const Solid* solid, uint64_t seed,
+                       uint32_t pixel, uint8_t* to) {
   const Random<float> random{ray_key(seed, pixel, 0x7ffffffeu)};
   float a, b, c, d;
   random.pair(0, a, b);
@@ -121,7 +123,9 @@ PV_HD void write_pixel(const float* linear, float grain, uint64_t seed, uint32_t
   for (int i = 0; i < 3; ++i) {
     const float clean = screen_level(linear[i]);
     // A path tracer's noise is fainter, on the screen's scale, where there is more light.
-    const float fades = 1.0f - (clean - kGrainLevel) * (1.0f / 250.0f);
+    const float fades =
+        solid != nullptr ? (solid->metal != 0 ? 0.0f : kGrainRubber)
+                         : clamped(1.0f - (clean - kGrainLevel) * (1.0f / kGrainFade), 0.3f, 1.2f);
     const float level = clamped(clean + noise * fades, 0.0f, 255.0f);
     to[i] = static_cast<uint8_t>(to_int(level + 0.5f));
   }

@@ -117,7 +117,9 @@ __global__ void __launch_bounds__(kBlock, 2)
       linear[2] += color.z;
     }
     for (int i = 0; i < 3; ++i) linear[i] /= static_cast<float>(rays);
-    write_pixel(linear, to.grain, seed, static_cast<uint32_t>(p - first), to.picture + 3 * p);
+    const Solid* solid = to.ids[p] >= 0 ? stage.solids + to.ids[p] : nullptr;
+    write_pixel(linear, to.grain, solid, seed, static_cast<uint32_t>(p - first),
+                to.picture + 3 * p);
   }
 }
 
