@@ -72,6 +72,20 @@ class AttributesConfig:
 
 
 @dataclass(kw_only=True)
+class PerceptionConfig:
+    """Which detections are objects, and who names them (ns-vqa attr_net/tools)."""
+
+    score: float = setting(0.9, minimum=0.0, below=1.0)  # an object's score is above this
+    # Drop the lesser of two objects with a higher overlap; off, as the original: both stay.
+    suppression: bool = True
+    iou: float = setting(0.5, minimum=0.0)  # intersection over union
+    iomin: float = setting(0.5, minimum=0.0)  # intersection over the smaller one
+    # Take color, material and shape from the detector where its classes tell them.
+    category_labels: bool = True
+    batch_size: int = setting(50, minimum=1)  # objects described at once
+
+
+@dataclass(kw_only=True)
 class DataConfig:
     """Question files (h5, `pyvqa prepare clevr-questions`), each with the scenes it asks about."""
 

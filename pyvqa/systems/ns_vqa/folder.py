@@ -18,7 +18,12 @@ from pyvqa.files import write_text
 from pyvqa.nn.mask_rcnn import MaskRcnn
 from pyvqa.systems import find_model
 from pyvqa.systems.ns_vqa.build import build_attributes, build_detector, build_parser
-from pyvqa.systems.ns_vqa.config import AttributesConfig, DetectorConfig, ParserConfig
+from pyvqa.systems.ns_vqa.config import (
+    AttributesConfig,
+    DetectorConfig,
+    ParserConfig,
+    PerceptionConfig,
+)
 from pyvqa.systems.ns_vqa.model.attributes import AttributeNetwork
 from pyvqa.systems.ns_vqa.model.parser import QuestionParser
 from pyvqa.train.checkpoint import load_network, read_tensors, save_network
@@ -35,6 +40,7 @@ class FolderConfig:
     parser: ParserConfig | None = field(default_factory=ParserConfig)
     detector: DetectorConfig | None = None
     attributes: AttributesConfig | None = None
+    perception: PerceptionConfig = field(default_factory=PerceptionConfig)
 
 
 class ParserPart(NamedTuple):
@@ -66,6 +72,7 @@ def write_model(
     parser: ParserPart | None = None,
     detector: DetectorPart | None = None,
     attributes: AttributesPart | None = None,
+    perception: PerceptionConfig | None = None,
     dtype: torch.dtype = torch.float16,
 ) -> None:
     """Fill an existing folder with networks; `card` says where they come from and what they can do.
@@ -76,6 +83,7 @@ def write_model(
         parser=None if parser is None else _settled(parser),
         detector=None if detector is None else detector.config,
         attributes=None if attributes is None else attributes.config,
+        perception=perception or PerceptionConfig(),
     )
     write_text(folder / "config.yaml", to_yaml(config))
     for name, part in (("parser", parser), ("detector", detector), ("attributes", attributes)):

@@ -1,0 +1,132 @@
+"""From pictures to scenes: find the objects, keep those that count, say what and where each is.
+
+ns-vqa scene_parse: mask_rcnn/tools/test_net.py, attr_net/tools/{process_proposals,run_test}.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pyvqa.ops import PackedMasks, mask_nms, paste_masks, unpack_masks
+from pyvqa.systems.ns_vqa.build import prepare_pictures
+from pyvqa.systems.ns_vqa.config import PerceptionConfig
+from pyvqa.systems.ns_vqa.folder import (
+    AttributesPart,
+    DetectorPart,
+    read_attributes,
+    read_config,
+    read_detector,
+)
+from pyvqa.systems.ns_vqa.model.attributes import decode_attributes
+from pyvqa.systems.ns_vqa.model.detector import attributes_of
+
+
+class Found(NamedTuple):
+    """The N objects that a detector found in one picture."""
+
+    boxes: Tensor  # float32 [N, 4] x1, y1, x2, y2 in pixels of the picture
+    scores: Tensor  # float32 [N]
+    labels: Tensor  # int64 [N] classes, see `attributes_of`
+    masks: PackedMasks  # N of the picture's size
+
+    def select(self, rows: Tensor) -> Found:
+        """Give the objects at `rows`, in that order."""
+        return Found(
+            self.boxes[rows], self.scores[rows], self.labels[rows], self.masks.select(rows)
+        )
+
+
+class Seen(NamedTuple):
+    """A picture understood: its objects, and what each is."""
+
+    found: Found
+    objects: list[dict[str, Any]]  # N: shape, size, material, color, position
+
+
+@torch.no_grad()
+def detect(detector: DetectorPart, pictures: Sequence[Tensor]) -> list[Found]:
+    """Find everything that might be an object: RGB pictures, uint8 [H, W, 3] each.
+
+    The masks are pasted on the CPU, where what comes after works.
+    """
+    device = next(detector.network.parameters()).device
+    batch = prepare_pictures(detector.config, pictures).to(device)
+    rule = "detectron" if detector.config.rules == "detectron" else "torchvision"
+    found = []
+    for picture, raw in zip(pictures, detector.network.detect(batch), strict=True):
+        boxes, masks = raw.boxes.float().cpu(), raw.masks.float().cpu()
+        size = (picture.shape[0], picture.shape[1])
+        pasted = paste_masks(masks, boxes, size, rule=rule, output="packed")
+        found.append(Found(boxes, raw.scores.float().cpu(), raw.labels.cpu(), pasted))
+    return found
+
+
+def keep_objects(found: Found, settings: PerceptionConfig) -> Found:
+    """Keep what scores well and, if asked for, what no better object overlaps."""
+    found = found.select((found.scores > settings.score).nonzero().squeeze(1))
+    if not settings.suppression:
+        return found
+    kept = mask_nms(
+        found.masks, found.scores, iou_threshold=settings.iou, iomin_threshold=settings.iomin
+    )
+    return found.select(kept)
+
+
+@torch.no_grad()
+def describe(
+    attributes: AttributesPart,
+    pictures: Sequence[Tensor],
+    masks: Sequence[PackedMasks],
+    *,
+    batch_size: int = 50,
+) -> list[list[dict[str, Any]]]:
+    """Say what the objects of pictures are and where; objects of several pictures share batches."""
+    network = attributes.network
+    device = next(network.parameters()).device
+    pairs = zip(pictures, masks, strict=True)
+    inputs = torch.cat([network.inputs(p, unpack_masks(m)) for p, m in pairs])
+    numbers = [network(part.to(device)).float().cpu() for part in inputs.split(batch_size)]
+    objects = decode_attributes(torch.cat(numbers)) if len(inputs) else []
+    starts = torch.tensor([0, *map(len, masks)]).cumsum(0).tolist()
+    return [objects[a:b] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """Detector and attribute network of a model: pictures in, scenes out."""
+
+    detector: DetectorPart
+    attributes: AttributesPart
+    settings: PerceptionConfig
+
+    @classmethod
+    def read(cls, folder: Path) -> Eyes:
+        """Read both networks of a model folder.
+
+        Raises:
+            DataError, ConfigError, CheckpointError: a file is missing, damaged or fits not others.
+        """
+        settings = read_config(folder).perception
+        return cls(read_detector(folder), read_attributes(folder), settings)
+
+    def see(self, pictures: Sequence[Tensor]) -> list[Seen]:
+        """Understand RGB pictures, uint8 [H, W, 3] each."""
+        kept = [keep_objects(found, self.settings) for found in detect(self.detector, pictures)]
+        objects = describe(
+            self.attributes,
+            pictures,
+            [found.masks for found in kept],
+            batch_size=self.settings.batch_size,
+        )
+        categories = self.detector.config.categories
+        if self.settings.category_labels:
+            for found, described in zip(kept, objects, strict=True):
+                for label, known in zip(found.labels.tolist(), described, strict=True):
+                    known.update(attributes_of(label, categories))
+        return [Seen(*pair) for pair in zip(kept, objects, strict=True)]
