@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pyvqa.ops import PackedMasks, mask_nms, paste_masks, unpack_masks
+from pyvqa.ops.paste import Rule
 from pyvqa.systems.ns_vqa.build import prepare_pictures
 from pyvqa.systems.ns_vqa.config import PerceptionConfig
 from pyvqa.systems.ns_vqa.folder import (
@@ -57,7 +59,7 @@ def detect(detector: DetectorPart, pictures: Sequence[Tensor]) -> list[Found]:
     """
     device = next(detector.network.parameters()).device
     batch = prepare_pictures(detector.config, pictures).to(device)
-    rule = "detectron" if detector.config.rules == "detectron" else "torchvision"
+    rule: Rule = "detectron" if detector.config.rules == "detectron" else "torchvision"
     found = []
     for picture, raw in zip(pictures, detector.network.detect(batch), strict=True):
         boxes, masks = raw.boxes.float().cpu(), raw.masks.float().cpu()
@@ -91,10 +93,10 @@ def describe(
     device = next(network.parameters()).device
     pairs = zip(pictures, masks, strict=True)
     inputs = torch.cat([network.inputs(p, unpack_masks(m)) for p, m in pairs])
-    numbers = [network(part.to(device)).float().cpu() for part in inputs.split(batch_size)]
+    numbers = [network(part.to(device)).float().cpu() for part in torch.split(inputs, batch_size)]
     objects = decode_attributes(torch.cat(numbers)) if len(inputs) else []
     starts = torch.tensor([0, *map(len, masks)]).cumsum(0).tolist()
-    return [objects[a:b] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    return [objects[a:b] for a, b in pairwise(starts)]
 
 
 @dataclass(frozen=True)
