@@ -164,7 +164,8 @@ def _right_scenes(
     seen: SceneObjects, true: SceneObjects, pairs: Pairs, right: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     good = np.bincount(true.scene[pairs.true[right.all(1)]], minlength=len(true.counts))
-    return (good == true.counts) & (good == seen.counts)
+    complete: NDArray[np.bool_] = (good == true.counts) & (good == seen.counts)
+    return complete
 
 
 def _relations(seen: SceneObjects, true: SceneObjects, pairs: Pairs) -> dict[str, float | None]:

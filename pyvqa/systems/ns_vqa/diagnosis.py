@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pyvqa import _native
@@ -140,9 +141,7 @@ def flawed_scenes(scenes: ReadScenes) -> Iterator[tuple[str, str, SceneObjects]]
     yield "relations", "position", SceneObjects(true.counts, true.codes, position)
 
 
-def _chosen(
-    objects: SceneObjects, kept: np.ndarray[tuple[int], np.dtype[np.bool_]]
-) -> SceneObjects:
+def _chosen(objects: SceneObjects, kept: NDArray[np.bool_]) -> SceneObjects:
     counts = np.bincount(objects.scene[kept], minlength=len(objects.counts))
     return SceneObjects(counts, objects.codes[kept], objects.position[kept])
 

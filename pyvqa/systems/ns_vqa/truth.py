@@ -116,7 +116,8 @@ def _chosen(path: Path, content: Mapping[str, Any], names: Sequence[str]) -> Ins
 def _from_mini(path: Path, scenes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Write the masks of CLEVR-mini's scene file as COCO instances, by shape."""
     shapes = VALUES["shape"]
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, scene in enumerate(scenes):
         try:
             objects = scene["objects"]
@@ -220,7 +221,8 @@ def _objects_in(scenes: Scenes, rows: Integers) -> Integers:
     starts = np.cumsum(counts) - counts
     chosen = counts[rows]
     nth = np.arange(chosen.sum()) - np.repeat(np.cumsum(chosen) - chosen, chosen)
-    return np.repeat(starts[rows], chosen) + nth
+    index: Integers = np.repeat(starts[rows], chosen) + nth
+    return index
 
 
 def shared_words(*scenes: Scenes) -> list[str]:
