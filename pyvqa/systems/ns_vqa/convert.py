@@ -31,6 +31,7 @@ from pyvqa.systems.ns_vqa.upstream import (
     parser_from_upstream,
     parser_to_upstream,
 )
+from pyvqa.train.checkpoint import read_torch
 
 
 def import_model(sources: Sequence[Path], vocabulary_file: Path | None, out: Path) -> int:

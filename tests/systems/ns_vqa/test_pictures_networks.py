@@ -15,7 +15,7 @@ from pyvqa.systems.ns_vqa.build import (
     prepare_pictures,
 )
 from pyvqa.systems.ns_vqa.config import AttributesConfig, DetectorConfig, ParserConfig
-from pyvqa.systems.ns_vqa.convert import export_model, import_model, read_torch
+from pyvqa.systems.ns_vqa.convert import export_model, import_model
 from pyvqa.systems.ns_vqa.folder import (
     AttributesPart,
     DetectorPart,
@@ -46,6 +46,7 @@ from pyvqa.systems.ns_vqa.upstream import (
     detector_from_upstream,
     detector_to_upstream,
 )
+from pyvqa.train.checkpoint import read_torch
 
 LIGHT = {
     "depth": 10,
