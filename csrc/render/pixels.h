@@ -19,13 +19,13 @@ struct Frame_maps {
 };
 
 // Where a share of the light that falls on a pixel comes from, in pixels from its centre: the
-// quantiles of a Blackman-Harris window 1.5 pixels wide.
+// quantiles of a Blackman-Harris window 3 pixels wide.
 PV_HD float filter_place(float share) {
   static constexpr float places[33] = {
-      -0.6000f, -0.3850f, -0.3211f, -0.2778f, -0.2435f, -0.2145f, -0.1889f, -0.1657f, -0.1441f,
-      -0.1239f, -0.1047f, -0.0862f, -0.0684f, -0.0509f, -0.0338f, -0.0169f, -0.0000f, 0.0168f,
-      0.0337f,  0.0509f,  0.0683f,  0.0862f,  0.1046f,  0.1239f,  0.1441f,  0.1656f,  0.1888f,
-      0.2144f,  0.2435f,  0.2777f,  0.3210f,  0.3849f,  0.6000f};
+      -1.2000f, -0.7700f, -0.6422f, -0.5556f, -0.4870f, -0.4290f, -0.3778f, -0.3314f, -0.2882f,
+      -0.2478f, -0.2094f, -0.1724f, -0.1368f, -0.1018f, -0.0676f, -0.0338f, -0.0000f, 0.0336f,
+      0.0674f,  0.1018f,  0.1366f,  0.1724f,  0.2092f,  0.2478f,  0.2882f,  0.3312f,  0.3776f,
+      0.4288f,  0.4870f,  0.5554f,  0.6420f,  0.7698f,  1.2000f};
   const float at = share * 32.0f;
   const int low = static_cast<int>(at) < 31 ? static_cast<int>(at) : 31;
   return places[low] + (at - static_cast<float>(low)) * (places[low + 1] - places[low]);
@@ -55,8 +55,8 @@ PV_HD Place ray_place(uint64_t seed, int32_t width, int32_t x, int32_t y, int ra
   float a, b, shift_a, shift_b;
   spread_point(static_cast<uint32_t>(ray), a, b);
   Random<float>{ray_key(seed, pixel, 0x7fffffffu)}.pair(0, shift_a, shift_b);
-  place.x += 2.0f * filter_place(wrapped(a + shift_a));
-  place.y += 2.0f * filter_place(wrapped(b + shift_b));
+  place.x += filter_place(wrapped(a + shift_a));
+  place.y += filter_place(wrapped(b + shift_b));
   return place;
 }
 
