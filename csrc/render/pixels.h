@@ -6,9 +6,7 @@
 namespace pyvqa {
 namespace {
 
-constexpr float kGrainLevel = 105.0f;  // where the ground's grain has the strength asked for
-constexpr float kGrainFade = 90.0f;    // levels above it that take all of the ground's grain
-constexpr float kGrainRubber = 0.65f;  // rubber's grain; metal has enough of its own
+constexpr float kGrainEven = 145.0f;  // the level from which on the ground's grain is the same
 // Cosines between neighbours' normals that one ray, or a few on metal, can stand for.
 constexpr float kSmooth = 0.97f, kSmoothMetal = 0.99f;
 
@@ -112,21 +110,32 @@ PV_HD float screen_level(float linear) {
   return 255.0f * curve;
 }
 
-// The bytes of a pixel from its linear colour: the screen's curve and some grain.
+// How much of the grain asked for lies on a pixel: less of it where more light falls on the ground,
+// more of it where more falls on rubber. Metal has enough of its own.
+PV_HD float grain_share(const Solid* solid, float level) {
+  if (solid != nullptr)
+    return solid->metal != 0 ? 0.0f : clamped(0.2f + 0.005f * level, 0.3f, 0.9f);
+  const float dim = clamped((kGrainEven - level) * (1.0f / 40.0f), 0.0f, 1.2f);
+  return 0.52f + 0.46f * dim * dim;
+}
+
+// The bytes of a pixel from its linear colour: the screen's curve and some grain. What grain lacks
+// in strength, each channel has more of its own, as where several lamps light a place.
 PV_HD void write_pixel(const float* linear, float grain, const Solid* solid, uint64_t seed,
                        uint32_t pixel, uint8_t* to) {
   const Random<float> random{ray_key(seed, pixel, 0x7ffffffeu)};
-  float a, b, c, d;
+  float a, b, c, d, clean[3];
   random.pair(0, a, b);
   random.pair(1, c, d);
-  const float noise = grain * 1.7320508f * (a + b + c + d - 2.0f);
+  for (int i = 0; i < 3; ++i) clean[i] = screen_level(linear[i]);
+  const float share = grain_share(solid, (clean[0] + clean[1] + clean[2]) * (1.0f / 3.0f));
+  // Sums of one set of numbers with other signs know nothing of one another.
+  const float signs[3] = {a - b + c - d, a - b - c + d, a + b - c - d};
+  const float whole = 1.7320508f * (a + b + c + d - 2.0f);
+  const float shared = share * whole * (0.924f + 0.0277f * whole * whole);
+  const float own = share > 0.0f && share < 1.0f ? 0.8f * (1.0f - share) : 0.0f;
   for (int i = 0; i < 3; ++i) {
-    const float clean = screen_level(linear[i]);
-    // A path tracer's noise is fainter, on the screen's scale, where there is more light.
-    const float fades =
-        solid != nullptr ? (solid->metal != 0 ? 0.0f : kGrainRubber)
-                         : clamped(1.0f - (clean - kGrainLevel) * (1.0f / kGrainFade), 0.3f, 1.2f);
-    const float level = clamped(clean + noise * fades, 0.0f, 255.0f);
+    const float level = clamped(clean[i] + grain * (shared + own * signs[i]), 0.0f, 255.0f);
     to[i] = static_cast<uint8_t>(to_int(level + 0.5f));
   }
 }
