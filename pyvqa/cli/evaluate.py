@@ -217,7 +217,7 @@ def _write(
     from pyvqa.evidence import write_answers
     from pyvqa.files import write_json
     from pyvqa.systems.ns_vqa.seeing import parsed_scenes
-    from pyvqa.world.pieces import remove_half_written
+    from pyvqa.data.pieces import remove_half_written
 
     out = args.out
     out.mkdir(parents=True, exist_ok=True)
