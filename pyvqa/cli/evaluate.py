@@ -214,10 +214,10 @@ def _make(parts: Any, job: Ranks, speed: dict[str, float]) -> None:
 def _write(
     args: Namespace, evaluation: Evaluation, looked: Looked | None, speed: dict[str, float]
 ) -> None:
+    from pyvqa.data.pieces import remove_half_written
     from pyvqa.evidence import write_answers
     from pyvqa.files import write_json
     from pyvqa.systems.ns_vqa.seeing import parsed_scenes
-    from pyvqa.data.pieces import remove_half_written
 
     out = args.out
     out.mkdir(parents=True, exist_ok=True)
