@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from pyvqa.evidence import Answer, to_json
 from pyvqa.view.page import asset, page
 
-SCRIPTS = ("draw.js", "canvas.js", "trace.js")  # one script, in this order
+SCRIPTS = ("draw.js", "outline.js", "canvas.js", "objects.js", "trace.js")  # one script, in this order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,16 +26,16 @@ class Summary:
 def trace_page(answers: Sequence[Answer], summary: Summary) -> str:
     """Build one self-contained HTML page: a list of answers, each with its steps on its canvas.
 
-    Answers that share a canvas store it once.
+    Answers that share a canvas store it once; canvases that are equal count as one.
     """
     canvases: list[Any] = []
-    known: dict[int, int] = {}
+    known: dict[str, int] = {}
     entries = []
     for answer in answers:
         entry = to_json(answer)
         canvas = entry.pop("canvas", None)
         if canvas is not None:
-            key = id(answer.canvas)
+            key = json.dumps(canvas, sort_keys=True)
             if key not in known:
                 known[key] = len(canvases)
                 canvases.append(canvas)
