@@ -331,7 +331,11 @@ class MaskRcnn(nn.Module):
         targets = torch.cat([r.deltas for r in rois])
         positive = labels > 0
         counts = torch.stack((positive.new_ones(positive.shape).sum(), positive.sum())).float()
-        counts = (counts if average is None else average(counts)).clamp(min=1)
+        if average is not None:  # what the images of all ranks have on average
+            images = counts.new_full((1,), float(len(rois)))
+            counts = average(torch.cat((counts, images)))
+            counts = counts[:2] * (images / counts[2])
+        counts = counts.clamp(min=1)
         score, box = box_losses(logits, deltas, labels, targets)
         with_object = [r.boxes[: r.masks.shape[0]] for r in rois]
         masks = torch.cat([r.masks for r in rois])
