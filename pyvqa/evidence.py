@@ -7,9 +7,9 @@ masks, grounded words, attention and pairwise relations all fit; `pyvqa.view` dr
 no system.
 
 JSON (`to_json`, `from_json`, and files of many answers) holds exactly the fields below under their
-own names; in a file, answers name their canvas by its number in the list `canvases`. Fields at their default are left out when written and may be absent when read; a field
-that is not listed is an error. Weights lie in 0..1, positions are pixels of the canvas (x to the
-right, y down).
+own names; in a file, answers name their canvas by its number in the list `canvases`. Fields at
+their default are left out when written and may be absent when read; a field that is not listed is
+an error. Weights lie in 0..1, positions are pixels of the canvas (x to the right, y down).
 """
 
 from __future__ import annotations

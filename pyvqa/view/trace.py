@@ -12,7 +12,13 @@ from typing import Any
 from pyvqa.evidence import Answer, to_json
 from pyvqa.view.page import asset, page
 
-SCRIPTS = ("draw.js", "outline.js", "canvas.js", "objects.js", "trace.js")  # one script, in this order
+SCRIPTS = (
+    "draw.js",
+    "outline.js",
+    "canvas.js",
+    "objects.js",
+    "trace.js",
+)  # one script, in this order
 
 _BEGINNINGS = (("png", b"\x89PNG"), ("jpeg", b"\xff\xd8\xff"), ("webp", b"RIFF"))
 

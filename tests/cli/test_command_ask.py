@@ -66,7 +66,10 @@ def deep(path: Path) -> None:
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut.jpg": (cut, "damaged or cut off"),
     "bomb.png": (lambda path: path.write_bytes(png_of(10_000, 5_000)), "10000 x 5000 pixels"),
-    "huge_bomb.png": (lambda path: path.write_bytes(png_of(60_000, 60_000)), "scale it down|cut off"),
+    "huge_bomb.png": (
+        lambda path: path.write_bytes(png_of(60_000, 60_000)),
+        "scale it down|cut off",
+    ),
     "picture.gif": (saved("GIF"), "not a picture in JPEG, PNG or WebP"),
     "text.png": (lambda path: path.write_text("hello"), "not a picture in JPEG, PNG or WebP"),
     "empty.png": (lambda path: path.write_bytes(b""), "the file is empty"),
@@ -118,9 +121,7 @@ def test_pictures_of_any_kind_are_looked_at(
 ) -> None:
     TAKEN[name](tmp_path / name)
     data = tmp_path / "answer.json"
-    code, out, err = ask(
-        capsys, sighted_models[eyes], tmp_path / name, QUESTION, "--json", data
-    )
+    code, out, err = ask(capsys, sighted_models[eyes], tmp_path / name, QUESTION, "--json", data)
     assert (code, err) == (0, "")
     [answer] = read_answers(data)
     canvas = answer.canvas
@@ -172,7 +173,9 @@ def test_what_is_no_question_is_refused(
     assert message in err
 
 
-@pytest.mark.parametrize("question", [NASTY, "🟥 how many 🧊?", "hello\x00\x1b[31m\nworld", "?", ";"])
+@pytest.mark.parametrize(
+    "question", [NASTY, "🟥 how many 🧊?", "hello\x00\x1b[31m\nworld", "?", ";"]
+)
 def test_odd_questions_are_doubted(
     question: str, tmp_path: Path, sighted_models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,7 +71,11 @@ def test_text_stays_text_and_objects_are_drawn(tmp_path: Path) -> None:
     assert body.count("&lt;img src=x") == 1  # above the plan; a single answer needs no list
     assert "expected: yes" in body
     things = re.findall(r'<g class="(thing[^"]*)"', body)
-    assert sorted(things) == ["thing alive", "thing chosen", "thing faded"]  # the anchor is in sight
+    assert sorted(things) == [
+        "thing alive",
+        "thing chosen",
+        "thing faded",
+    ]  # the anchor is in sight
     assert body.count('class="side"') == body.count('class="link"') == 1
     assert "step 2 of 3" in body
 

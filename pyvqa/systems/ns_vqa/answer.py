@@ -15,7 +15,7 @@ from pyvqa.data.clevr_questions import ClevrVocabulary, encode_words, split_word
 from pyvqa.data.pictures import as_picture
 from pyvqa.data.vocabulary import START, inverse
 from pyvqa.errors import CheckpointError, DataError
-from pyvqa.evidence import Answer
+from pyvqa.evidence import Answer, Canvas
 from pyvqa.ops.execute import execute_trace
 from pyvqa.programs.clevr import question_type
 from pyvqa.programs.explain import explain, plan, prefix_outcomes
@@ -183,8 +183,13 @@ def _known(chunk: str, words: Mapping[str, int]) -> str:
 
 def scene_from_json(scene: Mapping[str, Any]) -> Scenes:
     """Pack one scene of an official or parsed scene file; raises DataError if malformed."""
+    return scenes_from_json([scene])
+
+
+def scenes_from_json(scenes: Sequence[Mapping[str, Any]]) -> Scenes:
+    """Pack scenes as official or parsed scene files have them; raises DataError if malformed."""
     try:
-        return from_table(_native.read_scenes(json.dumps({"scenes": [scene]}).encode()))
+        return from_table(_native.read_scenes(json.dumps({"scenes": list(scenes)}).encode()))
     except (TypeError, ValueError) as error:
         raise DataError(f"the scene cannot be read: {error}") from error
 
@@ -197,11 +202,13 @@ def answer_question(
     *,
     row: int = 0,
     grammar: bool = False,
+    canvas: Canvas | None = None,
 ) -> Answer:
     """Parse a question, execute its program step by step and tell what each step found.
 
     `scene` is a scene as in an official file, or a read scene file of which `row` is meant.
-    The score is the parser's probability of the program.
+    The score is the parser's probability of the program. `canvas`: a picture whose regions are the
+    scene's objects; by default a plan is drawn.
     """
     scenes = scene if isinstance(scene, Scenes) else scene_from_json(scene)
     if not 0 <= row < len(scenes):
@@ -212,14 +219,19 @@ def answer_question(
     executor = Executor.of(scenes, model.vocabulary)
     at = torch.tensor([row])
     trace = execute_trace(programs, executor.table, at, scenes.packed)
-    steps = explain(prefix_outcomes(executed_tokens(programs[0], model.functions), trace, 0), scenes, row)
+    steps = explain(
+        prefix_outcomes(executed_tokens(programs[0], model.functions), trace, 0),
+        scenes,
+        row,
+        canvas,
+    )
     unknown = unknown_words(typed, model.vocabulary)
     return Answer(
         text=executor.run(programs, at).texts[0],
         question=question,
         score=_probability(model, typed, programs),
         category=(question_type(tokens[0]) or "") if tokens else "",
-        canvas=plan(scenes, row),
+        canvas=canvas or plan(scenes, row),
         steps=steps,
         warnings=tuple(f"the word {word!r} is not in the vocabulary" for word in unknown),
     )
