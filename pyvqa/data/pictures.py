@@ -23,8 +23,10 @@ MOST_PIXELS = 40_000_000  # of a picture; what is larger is no picture of a scen
 MOST_BYTES = 64 * 2**20  # of a file
 
 # What Pillow's readers raise on damaged files, beside those of its own.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
-_DAMAGE += (struct.error, zlib.error, OverflowError, Image.DecompressionBombError)
+_DAMAGE: tuple[type[Exception], ...] = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
+)
 
 
 def as_picture(source: Any) -> Tensor:

@@ -77,6 +77,14 @@ def test_what_is_no_picture_is_refused(source: object, message: str) -> None:
         as_picture(source)
 
 
+def refusal(path: Path) -> str | None:
+    """Say why a file is refused, None where it is read."""
+    try:
+        return None if read_picture(path).shape[2] == 3 else "not of three channels"
+    except DataError as error:
+        return str(error)
+
+
 @pytest.mark.fuzz
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_damaged_files_end_in_a_picture_or_a_reason(tmp_path: Path, kind: str) -> None:
@@ -94,12 +102,9 @@ def test_damaged_files_end_in_a_picture_or_a_reason(tmp_path: Path, kind: str) -
         for place in chance.integers(0, len(broken), 4):
             broken[place] = chance.integers(0, 256)
         path.write_bytes(broken)
-        try:
-            assert read_picture(path).shape[2] == 3
-        except DataError as error:
-            refused += 1
-            assert str(path) in str(error)
-            assert "\n" not in str(error)
+        reason = refusal(path)
+        refused += reason is not None
+        assert reason is None or (str(path) in reason and "\n" not in reason)
     assert refused > 0
 
 

@@ -8,8 +8,8 @@ it. Programs with the same answer count together. The confidence of an answer is
     x product of the detection scores of the objects that mattered
     x 1 / n for every "the only one" that had n > 1 objects to choose from
 
-The objects that mattered are those that a step of the answer's likeliest program kept, or all, where
-none was. A detection score is the probability of the object's class, which with the published
+The objects that mattered are those that a step of the answer's likeliest program kept, or all,
+where none was. A detection score is the probability of the object's class, which with the published
 classes is colour, material and shape together.
 
 Doubt. When the picture is unlike the scenes that were learned, or the question cannot be read, the
@@ -55,7 +55,7 @@ READINGS = 5  # programs that are weighed against each other
 SURE = 0.5  # probability below which a reading is a guess
 SHOWN_SIDE = 1600  # pixels of the longest side of the picture that a page carries
 
-# The ground of CLEVR and of the built-in world is a lit grey. Over 120 genuine pictures the share of
+# The ground of CLEVR and of the built-in world is a lit grey. Over 120 CLEVR pictures the share of
 # grey pixels (values within 24 of each other, of medium brightness) is 0.74 to 1, the median
 # brightness 108 to 130.
 GREY, DARK, LIGHT = 24, 60, 190
