@@ -5,7 +5,9 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from pyvqa.errors import DataError
+
+# Pillow warns of large files, which are refused below, and of odd tags, which do not matter. A filter
+# around each call would not be safe in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MOST_PIXELS = 40_000_000  # of a picture; what is larger is no picture of a scene, or a trap
@@ -64,6 +70,28 @@ def read_picture(path: str | Path) -> Tensor:
         return _tensor(image, str(path))
 
 
+def read_pictures(
+    paths: Iterable[str | Path], *, ahead: int = 16, workers: int = 1
+) -> Iterator[Tensor]:
+    """Read picture files in order, up to `ahead` before they are asked for, in `workers` threads.
+
+    Raises:
+        DataError: as `read_picture`, when the turn comes to that picture.
+    """
+    waiting: deque[Future[Tensor]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="pictures") as pool:
+        try:
+            for path in paths:
+                waiting.append(pool.submit(read_picture, path))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
 def shrink_picture(picture: Tensor, longest: int) -> Tensor:
     """Scale a picture down smoothly so that no side is longer: uint8 [H, W, 3] -> [h, w, 3]."""
     height, width = picture.shape[:2]
@@ -96,9 +124,7 @@ def _check_file(path: Path) -> None:
 def _explained(where: str) -> Iterator[None]:
     """Turn what Pillow raises on a damaged or foreign file into one line."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large files and odd tags; errors still come
-            yield
+        yield
     except UnidentifiedImageError as error:
         raise DataError(
             f"{where}: not a picture in JPEG, PNG or WebP format; save it as one of these"

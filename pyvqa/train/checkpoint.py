@@ -258,6 +258,11 @@ def _restore_optimiser(
         raise CheckpointError(
             f"{checkpoint}: the optimiser's parameters differ ({error}); is it another config's?"
         ) from error
+    # Fused updates go through memory without looking at strides.
+    for parameter, row in optimiser.state.items():
+        for key, value in row.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                row[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _restore_counters(state: State, checkpoint: Path, numbers: Mapping[str, Any]) -> None:

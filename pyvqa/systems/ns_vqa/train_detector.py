@@ -28,6 +28,7 @@ from pyvqa.systems.ns_vqa.pictures import (
 )
 from pyvqa.train.distributed import mean_over_ranks
 from pyvqa.train.optim import build_optimiser, build_schedule
+from pyvqa.train.order import mix
 from pyvqa.train.stage import Source, Stage, State
 
 NETWORK = "detector"
@@ -103,7 +104,8 @@ def step(state: DetectorState, batch: PictureBatch) -> dict[str, Tensor]:
         seen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # no for an empty mask
         truths.append(Truth(*(part[seen] for part in truth)))
     prepared = prepare_pictures(config, batch.pictures)
-    losses = detector(prepared, truths, average=mean_over_ranks)
+    drawing = [torch.Generator().manual_seed(mix(seed)) for seed in batch.seeds.tolist()]
+    losses = detector(prepared, truths, generator=drawing, average=mean_over_ranks)
     return {
         "loss": losses.total,
         "proposal_score": losses.proposal_score.sum(),

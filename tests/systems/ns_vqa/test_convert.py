@@ -10,8 +10,9 @@ from pyvqa.errors import CheckpointError
 from pyvqa.systems import load
 from pyvqa.systems.ns_vqa.build import build_parser
 from pyvqa.systems.ns_vqa.config import ParserConfig
-from pyvqa.systems.ns_vqa.convert import import_model, read_torch
+from pyvqa.systems.ns_vqa.convert import import_model
 from pyvqa.systems.ns_vqa.upstream import parser_from_upstream, parser_names, parser_to_upstream
+from pyvqa.train.checkpoint import read_torch
 
 # What the original's checkpoint of a default network holds (its state_dict, in order).
 NAMES = ["encoder.embedding.weight"]
