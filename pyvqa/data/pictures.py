@@ -20,8 +20,8 @@ from torch import Tensor
 
 from pyvqa.errors import DataError
 
-# Pillow warns of large files, which are refused below, and of odd tags, which do not matter. A filter
-# around each call would not be safe in threads.
+# Pillow warns of large files, which are refused below, and of odd tags, which do not matter. A
+# filter around each call would not be safe in threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 FORMATS = ("JPEG", "PNG", "WEBP")
