@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pyvqa.systems.ns_vqa.answer import NsVqa
     from pyvqa.systems.ns_vqa.evaluate import Evaluation, Looked
     from pyvqa.systems.ns_vqa.seeing import Sight
     from pyvqa.train.distributed import Ranks
@@ -95,7 +96,7 @@ def main(args: Namespace) -> int:
         model = load(args.model)
         model.parser.to(job.device)
         speed: dict[str, float] = {}
-        looked = None if args.scenes else _look(args, job, speed)
+        looked = None if args.scenes else _look(model, args, job, speed)
         if job.rank > 0:
             return 0
         evaluation = evaluate(
@@ -141,7 +142,7 @@ def _check(args: Namespace) -> None:
 # ---- pictures
 
 
-def _look(args: Namespace, job: Ranks, speed: dict[str, float]) -> Looked | None:
+def _look(model: NsVqa, args: Namespace, job: Ranks, speed: dict[str, float]) -> Looked | None:
     """Look at the pictures, each rank at its share; rank 0 gets what all have seen."""
     import tempfile
 
@@ -151,7 +152,7 @@ def _look(args: Namespace, job: Ranks, speed: dict[str, float]) -> Looked | None
 
     if args.out is None and job.ranks > 1:
         raise ConfigError("several processes meet in a folder; name it with --out DIR")
-    sight = _sight(args, job)
+    sight = _sight(model, args, job)
     pictures = pictures_of(
         args.root, args.split, read_split(args.root, args.split, args.max_questions)
     )
@@ -165,23 +166,18 @@ def _look(args: Namespace, job: Ranks, speed: dict[str, float]) -> Looked | None
         return Looked(parts.read(), sight.eyes.detector.config)
 
 
-def _sight(args: Namespace, job: Ranks) -> Sight:
+def _sight(model: NsVqa, args: Namespace, job: Ranks) -> Sight:
     from pyvqa.errors import ConfigError
-    from pyvqa.systems import find_model
-    from pyvqa.systems.ns_vqa.folder import read_config
-    from pyvqa.systems.ns_vqa.perception import Eyes
     from pyvqa.systems.ns_vqa.seeing import Sight
 
-    folder = find_model(args.model)
-    config = read_config(folder)
-    parts = {"detector": config.detector, "attribute network": config.attributes}
+    parts = {"detector": model.detector, "attribute network": model.attributes}
     lacking = [name for name, part in parts.items() if part is None]
     if lacking:
         raise ConfigError(
             f"{args.model}: has no {' and no '.join(lacking)}, so it cannot look at pictures; "
             "add --scenes ground-truth, or --scenes FILE with scenes parsed from them"
         )
-    eyes = Eyes.read(folder)
+    eyes = model.eyes
     eyes.detector.network.to(job.device)
     eyes.attributes.network.to(job.device)
     return Sight(eyes, args.pictures_at_once, args.precision)

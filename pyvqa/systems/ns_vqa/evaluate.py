@@ -7,7 +7,7 @@ what is there, and every wrong answer is put down to the stage that it comes fro
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +18,9 @@ from torch import Tensor
 
 from pyvqa.data.clevr_folder import SplitPictures, official_file, split_pictures
 from pyvqa.data.clevr_questions import encode_programs, global_families
+from pyvqa.data.pictures import read_picture
 from pyvqa.errors import DataError
-from pyvqa.evidence import Answer
+from pyvqa.evidence import Answer, Canvas
 from pyvqa.metrics.clevr import Gold, Predictions, clevr_scores, guess
 from pyvqa.metrics.scenes import confusions, scene_scores
 from pyvqa.programs.clevr import QUESTION_TYPES
@@ -28,6 +29,7 @@ from pyvqa.programs.scenes import Scenes, read_scenes
 from pyvqa.systems.ns_vqa.answer import NsVqa, answer_question
 from pyvqa.systems.ns_vqa.config import DetectorConfig
 from pyvqa.systems.ns_vqa.diagnosis import Cause, ReadScenes, diagnose, tally
+from pyvqa.systems.ns_vqa.evidence import picture_canvas
 from pyvqa.systems.ns_vqa.reasoning import Executor
 from pyvqa.systems.ns_vqa.seeing import SeenPicture, pack_seen
 from pyvqa.systems.ns_vqa.truth import (
@@ -170,10 +172,10 @@ def evaluate(
         {"question_index": int(index), "answer": answer}
         for index, answer in zip(questions.table.question_index, answers, strict=False)
     ]
-    explained = [
-        _explained(model, questions, k, scene_set, int(rows[k]), grammar=grammar)
-        for k in _chosen(questions, answers, explain, errors_first=errors_first)
-    ]
+    chosen = _chosen(questions, answers, explain, errors_first=errors_first)
+    explained = list(
+        _explained(model, questions, scene_set, rows[chosen].tolist(), chosen, looked, grammar)
+    )
     return Evaluation(result, speed, entries, _rows(result), errors, explained)
 
 
@@ -297,10 +299,32 @@ def _chosen(
 
 
 def _explained(
-    model: NsVqa, questions: Questions, number: int, scenes: Scenes, row: int, *, grammar: bool
-) -> Answer:
-    answer = answer_question(model, scenes, questions.texts[number], row=row, grammar=grammar)
-    return replace(answer, expected=questions.answers[number])
+    model: NsVqa,
+    questions: Questions,
+    scenes: Scenes,
+    rows: Sequence[int],
+    chosen: Sequence[int],
+    looked: Looked | None,
+    grammar: bool,
+) -> Iterator[Answer]:
+    """Answer the chosen questions with their steps, on the picture where one was looked at.
+
+    The answers are those that were counted; `answer_seen` would hold doubtful ones back.
+    """
+    canvases: dict[int, Canvas] = {}
+    for number, row in zip(chosen, rows, strict=True):
+        if looked is not None and row not in canvases:
+            seen = looked.pictures[row]
+            canvases[row] = picture_canvas(read_picture(seen.path), seen.seen(), seen.path.name)
+        answer = answer_question(
+            model,
+            scenes,
+            questions.texts[number],
+            row=row,
+            grammar=grammar,
+            canvas=canvases.get(row),
+        )
+        yield replace(answer, expected=questions.answers[number])
 
 
 def _gold(questions: Questions, model: NsVqa) -> Gold:

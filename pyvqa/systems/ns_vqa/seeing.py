@@ -103,7 +103,7 @@ class SeenPicture:
         return [Rle(size=list(self.size), counts=o.mask) for o in self.objects]
 
     def seen(self) -> Seen:
-        """Unpack it into what `Eyes.see` gave."""
+        """Unpack what `Eyes.see` gave; what it only counts as uncertain is not kept."""
         rows = self.objects
         nothing = torch.zeros((0, *self.size), dtype=torch.bool)
         found = Found(

@@ -459,7 +459,11 @@ def test_the_command_writes_everything_and_looks_once(
     wrong = result["wrong_answers"]
     assert wrong.pop("total") == len(json.loads(undisturbed["errors.json"])["errors"]) > 0
     assert sum(flat(wrong).values()) == round((1 - result["accuracy"]) * result["questions"])
-    assert [a.is_right for a in read_answers(tmp_path / "evidence.json")] == [False, False]
+    for answer in read_answers(tmp_path / "evidence.json"):
+        assert answer.is_right is False
+        assert answer.canvas is not None
+        assert (answer.canvas.kind, answer.canvas.width) == ("picture", 96)
+        assert answer.canvas.image is not None
     assert json.loads((tmp_path / "speed.json").read_text())["pictures"] == SCENES
     assert main(arguments) == 0
     assert contents(tmp_path) == undisturbed
