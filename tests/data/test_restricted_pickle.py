@@ -1,4 +1,4 @@
-"""Pickled data: what is plain comes back, whatever the protocol; nothing else does, nothing runs."""
+"""Pickled data: what is plain comes back in every protocol; nothing else does, nothing runs."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ NOT_PLAIN = {
     "objects in an array": np.array([{}, None], dtype=object),
     "records": np.zeros(2, dtype=[("a", "f4"), ("b", "i2")]),
     "times": np.array(["2020-01-01"], dtype="M8[D]"),
-    "a matrix": np.matrix([[1]]),
+    "an array with a mask": np.ma.array([1, 2], mask=[True, False]),
     "a range": range(3),
     "a complex list": [1, [2, {"x": Fraction(1, 3)}]],
 }

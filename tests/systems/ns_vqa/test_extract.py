@@ -185,13 +185,9 @@ def test_two_processes_share_the_pictures(workplace, made, tmp_path):
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command += ["-m", "pyvqa.cli.prepare", *detecting(workplace, out)]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command.insert(0, sys.executable)
     done = subprocess.run(
-        [sys.executable, *command],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
+        command, env=env, capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "by each of 2 processes" in done.stdout
