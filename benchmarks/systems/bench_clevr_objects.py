@@ -3,7 +3,7 @@
 Detections are ellipses of CLEVR's sizes in pictures of 480 x 320, the truth the same ones moved a
 little: six true objects and four strays a picture. The rival does what the original does, on the
 first pictures only: decode both masks of each pair, count pixels, take the first that fits.
-Equality on those is checked first. It prints a table, and the seconds for everything from file to file:
+Equality on those is checked first. It prints a table, and the seconds from file to file:
 
     pytest benchmarks/systems/bench_clevr_objects.py -s
 """

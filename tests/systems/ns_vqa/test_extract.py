@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import torch
 from PIL import Image
 
 from pyvqa.cli.main import main
+from pyvqa.systems.ns_vqa import extract
 from pyvqa.systems.ns_vqa.build import build_attributes, build_detector
 from pyvqa.systems.ns_vqa.config import AttributesConfig, DetectorConfig, PerceptionConfig
 from pyvqa.systems.ns_vqa.detections import read_detections
@@ -193,6 +195,30 @@ def test_two_processes_share_the_pictures(workplace, made, tmp_path):
     assert "by each of 2 processes" in done.stdout
     assert done.stdout.count("detections.h5") == 1
     assert out.read_bytes() == made["detections.h5"].read_bytes()
+
+
+def test_every_command_of_the_readme(workplace, tmp_path, monkeypatch):
+    """Our side of the table, from top to bottom: later commands read what earlier ones wrote."""
+    text = Path(extract.__file__).with_name("README.md").read_text(encoding="utf-8")
+    section = text.split("## From pictures to scenes")[1].split("What the folders are")[0]
+    commands = re.findall(r"^\| .+? \| `pyvqa ([^`]+)`.*\|$", section, re.M)
+    assert len(commands) == 8
+    monkeypatch.chdir(tmp_path)
+    Path("MODEL").symlink_to(workplace / "model")
+    Path("CLEVR").symlink_to(workplace / "root")
+    Path("MINI/images").mkdir(parents=True)
+    thing = {"shape": "cube", "size": "small", "material": "metal", "color": "red"}
+    thing |= {"position": [0, 0, 0], "mask": {"size": [64, 96], "counts": "0PP1PP5"}}
+    scenes = []
+    for k, path in enumerate(sorted((workplace / "root/images/val").iterdir())[:6]):
+        name = f"CLEVR_mini_{k:06d}.png"
+        Path("MINI/images", name).symlink_to(path)
+        scenes.append({"image_index": k, "image_filename": name, "objects": [thing]})
+    Path("MINI/CLEVR_mini_coco_anns.json").write_text(json.dumps({"scenes": scenes}))
+    for command in commands:
+        words = command.split()
+        assert main(words) == 0, command
+        assert Path(words[words.index("--out") + 1]).is_file()
 
 
 def test_a_finished_file_is_left_alone(workplace, made, capsys):
