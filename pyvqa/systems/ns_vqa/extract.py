@@ -142,7 +142,7 @@ class SceneWork:
             DataError, ConfigError: pictures, objects or model are missing or do not belong
                 together, or `out` was begun with other settings.
         """
-        self.out, self.by_class = out, by_class
+        self.out, self.by_class, self._file = out, by_class, objects
         self.attributes = read_attributes(model)
         self.pictures = split_pictures(root, split)
         self.objects = read_objects(objects)
@@ -151,7 +151,7 @@ class SceneWork:
         self.batch_size = config.perception.batch_size
         self.categories = config.detector.categories if config.detector else "combined"
         self._paths = dict(zip(self.pictures.image_index, self.pictures.paths, strict=True))
-        self._check(objects, f"{root} has no such picture in split {split}")
+        self._check(f"{root} has no such picture in split {split}")
         self.settings: dict[str, Any] = {
             "version": FORMAT_VERSION,
             "split": split,
@@ -167,20 +167,20 @@ class SceneWork:
         self._pieces.begin(self.settings, None)
         self._spans = _spans(self.total, _PIECE_BATCHES * self.batch_size)
 
-    def _check(self, file: Path, no_picture: str) -> None:
+    def _check(self, no_picture: str) -> None:
         """Check that each object has a picture, and a class that says something."""
         for row, index in enumerate(self.objects.image_index):
             if index not in self._paths:
                 raise DataError(
-                    f"{file}: image_idxs[{row}] is {index}, but {no_picture}; both must be of the "
+                    f"{self._file}: image_idxs[{row}] is {index}, but {no_picture}; both must be of the "
                     "same split"
                 )
         last = CLASSES[self.categories] - 1
         for row, label in enumerate(self.objects.classes if self.by_class else ()):
             if not 1 <= label <= last:
                 raise DataError(
-                    f"{file}: category_idxs[{row}] is {label}; the detector's classes are 1..{last}"
-                    "; use --labels network, or objects that this model's detector found"
+                    f"{self._file}: category_idxs[{row}] is {label}; the detector's classes are "
+                    f"1..{last}; use --labels network, or objects that this model's detector found"
                 )
 
     def is_complete(self) -> bool:
@@ -227,7 +227,7 @@ class SceneWork:
         return [[list(own) for _, own in groupby(batch, images.__getitem__)] for batch in rows]
 
     def _masks(self, rows: list[int], picture: Tensor) -> PackedMasks:
-        where = f"object_masks[{rows[0]}] to [{rows[-1]}]"
+        where = f"{self._file}: object_masks[{rows[0]}] to [{rows[-1]}]"
         try:
             masks = pack_rles([self.objects.masks[row] for row in rows])
         except (ValueError, TypeError) as error:

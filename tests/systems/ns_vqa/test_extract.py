@@ -250,7 +250,7 @@ def test_a_picture_that_cannot_be_read_is_named(workplace, tmp_path, capsys):
         ({"--split": "train"}, "images/train: no such file; unpack CLEVR_v1.0.zip"),
         ({"--split": "mini"}, "pyvqa synth clevr-mini --scenes 4000 --out"),
         ({"--model": "nowhere"}, "nowhere: neither a shipped model"),
-        ({"--model": "ns-vqa-clevr", "--split": "valA"}, "CLEVR_CoGenT_v1.0.zip"),
+        ({"--split": "valA"}, "images/valA: no such file; unpack CLEVR_CoGenT_v1.0.zip"),
         ({"--out": "out.json"}, "the name must end in .h5"),
         ({"--batch-size": "0"}, "--batch-size 0: must be at least 1"),
         ({"--workers": "0"}, "--workers 0: must be at least 1"),
@@ -270,7 +270,7 @@ def test_mistakes_give_one_line(workplace, tmp_path, capsys, change: dict[str, A
 def changed(objects: Path, target: Path, **changes: Any) -> Path:
     content = json.loads(objects.read_text())
     for key, value in changes.items():
-        content[key][0] = value
+        content[key][:] = [value] * len(content[key])
     target.write_text(json.dumps(content))
     return target
 
@@ -281,7 +281,7 @@ def changed(objects: Path, target: Path, **changes: Any) -> Path:
         ({"image_idxs": 4}, "image_idxs[0] is 4, but"),
         ({"category_idxs": 7}, "category_idxs[0] is 7; the detector's classes are 1..3"),
         ({"object_masks": {"size": [8, 8], "counts": "P2"}}, "masks of 8 x 8 pixels in a picture"),
-        ({"object_masks": {"size": [64, 96], "counts": "0"}}, "object_masks[0] to"),
+        ({"object_masks": {"size": [64, 96], "counts": "0"}}, "objects.json: object_masks[0] to"),
         ({"scores": "high"}, "scores[0] is 'high', no number"),
     ],
 )
