@@ -172,8 +172,8 @@ class SceneWork:
         for row, index in enumerate(self.objects.image_index):
             if index not in self._paths:
                 raise DataError(
-                    f"{self._file}: image_idxs[{row}] is {index}, but {no_picture}; both must be of the "
-                    "same split"
+                    f"{self._file}: image_idxs[{row}] is {index}, but {no_picture}; both must be "
+                    "of the same split"
                 )
         last = CLASSES[self.categories] - 1
         for row, label in enumerate(self.objects.classes if self.by_class else ()):
