@@ -30,6 +30,7 @@ COMPARED = 4  # pictures that the rival gets
 SHAPES = 200  # masks drawn; pictures share them
 SECONDS = 20.0
 SIZE = (320, 480)
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # pycocotools
 
 
 @cache
