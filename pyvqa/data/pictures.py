@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def read_picture(path: str | Path) -> Tensor:
 
 def read_pictures(
     paths: Iterable[str | Path], *, ahead: int = 16, workers: int = 1
-) -> Iterator[Tensor]:
+) -> Generator[Tensor, None, None]:
     """Read picture files in order, up to `ahead` before they are asked for, in `workers` threads.
 
     Raises:
