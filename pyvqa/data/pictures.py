@@ -6,7 +6,7 @@ import struct
 import warnings
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,7 +72,7 @@ def read_picture(path: str | Path) -> Tensor:
 
 def read_pictures(
     paths: Iterable[str | Path], *, ahead: int = 16, workers: int = 1
-) -> Iterator[Tensor]:
+) -> Generator[Tensor, None, None]:
     """Read picture files in order, up to `ahead` before they are asked for, in `workers` threads.
 
     Raises:

@@ -86,6 +86,7 @@ def refusal(path: Path) -> str | None:
 
 
 @pytest.mark.fuzz
+@pytest.mark.filterwarnings("ignore::UserWarning")  # the library's own, which commands do not show
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_damaged_files_end_in_a_picture_or_a_reason(tmp_path: Path, kind: str) -> None:
     chance = np.random.default_rng(1)

@@ -200,6 +200,7 @@ class DetectorTrainConfig(RunConfig):
     """Training of the detector (ns-vqa scene_parse/mask_rcnn/tools/train_net_step.py)."""
 
     init: str | None = None  # a ResNet's weight file (.pth, .safetensors) to begin with
+    start: str | None = None  # or a model or run folder whose network to go on with
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     data: PictureDataConfig = field(default_factory=PictureDataConfig)
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(name="sgd", lr=0.01))
@@ -229,6 +230,7 @@ class AttributesTrainConfig(RunConfig):
     """Training of the attribute network (ns-vqa scene_parse/attr_net/tools/run_train.py)."""
 
     init: str | None = None  # a ResNet's weight file (.pth, .safetensors) to begin with
+    start: str | None = None  # or a model or run folder whose network to go on with
     attributes: AttributesConfig = field(default_factory=AttributesConfig)
     data: ObjectDataConfig = field(default_factory=ObjectDataConfig)
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=2e-3))

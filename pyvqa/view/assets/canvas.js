@@ -187,7 +187,13 @@ function weigh(part, region, step, i) {
 }
 // Covers a picture but for some of its regions.
 function veil(canvas, lit, id) {
-  const whole = { x: 0, y: 0, width: canvas.width, height: canvas.height };
+  const edge = 0.01 * canvas.width; // beyond the picture, so that none of it shines through
+  const whole = {
+    x: -edge,
+    y: -edge,
+    width: canvas.width + 2 * edge,
+    height: canvas.height + 2 * edge,
+  };
   const holes = lit.map((i) => canvas.regions[i]).filter((r) => r.mask);
   return [
     shape(

@@ -342,6 +342,20 @@ def test_weights_of_a_file_are_taken_over(name, tmp_path):
         train(name, tmp_path / "fourth", f"init={tmp_path / 'backbone.safetensors'}")
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_training_goes_on_with_a_model(name, tmp_path):
+    train(name, tmp_path / "first")
+    train(name, tmp_path / "second", f"start={tmp_path / 'first'}", "optim.lr=0", "train.steps=1")
+    first, second = (
+        load_file(tmp_path / run / f"model/{name}.safetensors") for run in ("first", "second")
+    )
+    trained = [key for key in first if "running" not in key and "num_batches" not in key]
+    assert all(torch.equal(first[key], second[key]) for key in trained)
+    assert f"began with: {tmp_path / 'first'}" in (tmp_path / "second/model/card.md").read_text()
+    with pytest.raises(ConfigError, match="both set"):
+        train(name, tmp_path / "third", f"start={tmp_path / 'first'}", "init=x.pth")
+
+
 def test_frozen_stages_need_trained_weights(tmp_path):
     with pytest.raises(ConfigError, match="init=FILE"):
         train("detector", tmp_path / "run", "detector.frozen_stages=2")
