@@ -80,7 +80,8 @@ class PerceptionConfig:
     # Drop the lesser of two objects with a higher overlap; off, as the original: both stay.
     suppression: bool = True
     iou: float = setting(0.5, minimum=0.0)  # intersection over union
-    iomin: float = setting(0.5, minimum=0.0)  # intersection over the smaller one
+    # Intersection over the smaller one: lenient, for slivers of what stands behind something else.
+    iomin: float = setting(0.8, minimum=0.0)
     # Take color, material and shape from the detector where its classes tell them.
     category_labels: bool = True
     batch_size: int = setting(50, minimum=1)  # objects described at once
@@ -192,6 +193,7 @@ class PictureDataConfig:
     # world, so many make an epoch; every epoch has new ones.
     pictures: int = setting(3500, minimum=1)
     val_pictures: int = setting(200, minimum=0)  # of the world
+    least_objects: int = setting(3, minimum=1)  # in a picture of the world to train on
     samples: int = setting(TRAINING_QUALITY, minimum=1)  # rays a pixel of the world's pictures
 
 

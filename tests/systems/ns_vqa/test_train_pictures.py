@@ -118,6 +118,14 @@ def test_a_batch_shows_what_it_says():
             assert np.corrcoef(middle[axis], where[axis])[0, 1] > 0.8
 
 
+def test_pictures_can_be_crowded():
+    crowded = PictureDataConfig(samples=1, least_objects=9)
+    batch = picture_source(crowded, 4, seed=5).batch(0, 0, 0, 1)
+    assert min(map(len, batch.objects)) >= 9
+    with pytest.raises(ConfigError, match="objects"):
+        picture_source(PictureDataConfig(samples=1, least_objects=11), 4, seed=5)
+
+
 def test_validation_is_apart_from_training(mini):
     data = of_world()
     known = picture_source(data, 3, seed=5).batch(0, 0, 0, 1)
