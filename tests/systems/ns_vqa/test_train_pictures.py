@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -138,23 +139,23 @@ def test_validation_is_apart_from_training(mini):
         validation_pictures(PictureDataConfig(root=str(mini), pictures=6), seed=5)
 
 
+def write_objects(file: Path, pictures) -> dict:
+    """Write two objects of each picture as `pyvqa prepare clevr-objects` does."""
+    masks = [rle for p in pictures for rle in encode_masks(p.masks.select(slice(0, 2)))]
+    content = {
+        "object_masks": [{**rle, "counts": bytes(rle["counts"]).decode()} for rle in masks],
+        "image_idxs": [p.image_index for p in pictures for _ in range(2)],
+        "feature_vectors": attribute_targets([o for p in pictures for o in p.objects[:2]]).tolist(),
+    }
+    file.write_text(json.dumps(content))
+    return content
+
+
 def test_objects_of_a_file_take_the_place_of_the_annotated(mini, tmp_path):
     annotated = picture_source(PictureDataConfig(root=str(mini)), 1, seed=0).pictures
     first, third = annotated[0], annotated[2]
-    content = {
-        "object_masks": [
-            {**rle, "counts": rle["counts"].decode() if isinstance(rle["counts"], bytes)
-             else rle["counts"]}
-            for picture in (first, third)
-            for rle in encode_masks(picture.masks.select(slice(0, 2)))
-        ],
-        "image_idxs": [first.image_index] * 2 + [third.image_index] * 2,
-        "feature_vectors": attribute_targets(
-            first.objects[:2] + third.objects[:2]
-        ).tolist(),
-    }  # fmt: skip
     file = tmp_path / "objects.json"
-    file.write_text(json.dumps(content))
+    content = write_objects(file, [first, third])
     data = ObjectDataConfig(root=str(mini), objects=str(file))
     found = picture_source(data, 1, seed=0).pictures
     assert [p.image_index for p in found] == [first.image_index, third.image_index]
@@ -377,6 +378,40 @@ def test_the_published_recipe_names_the_folder_of_its_data(name, tmp_path, monke
     message = capsys.readouterr().err
     assert "data/CLEVR_mini/CLEVR_mini_coco_anns.json" in message
     assert "pyvqa synth clevr-mini --out data/CLEVR_mini" in message
+
+
+README = Path(__file__).parents[3] / "pyvqa/systems/ns_vqa/README.md"
+
+
+def test_every_command_of_the_readme(mini, tmp_path, monkeypatch):
+    """Our side of the table, from top to bottom: the last one joins what the others made."""
+    text = README.read_text(encoding="utf-8")
+    section = text.split("## Training detector and attribute network")[1].split("\n`init`")[0]
+    commands = re.findall(r"^\| .+? \| `pyvqa ([^`]+)`.*\|$", section, re.M)
+    assert len(commands) == 5
+    monkeypatch.chdir(tmp_path)
+    Path("MINI").symlink_to(mini)
+    annotated = picture_source(PictureDataConfig(root=str(mini)), 1, seed=0).pictures
+    write_objects(Path("objects_mini.json"), annotated[:3])
+    for name, file, prefix in (
+        ("detector", "resnet50.pth", "backbone."),
+        ("attributes", "resnet34.pth", ""),
+    ):
+        train(name, tmp_path / f"first-{name}")
+        stored = load_file(tmp_path / f"first-{name}/model/{name}.safetensors")
+        weights = {
+            k.removeprefix(prefix): v.float() for k, v in stored.items() if k.startswith(prefix)
+        }
+        torch.save(weights, file)
+    for command in commands:
+        words = command.split()
+        if words[0] == "train":
+            name = "detector" if "detector" in words[1] else "attributes"
+            words += values(name, "data.pictures=4", "train.best=", "train.steps=1")
+            words += ["detector.frozen_norm=false"] if name == "detector" else []
+        assert main(words) == 0, command
+    config = Path("mine/config.yaml").read_text()
+    assert all(f"{name}:" in config for name in ("parser", "detector", "attributes"))
 
 
 def test_momenta_follow_a_jump_of_the_rate_alone():
