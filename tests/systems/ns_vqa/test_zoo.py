@@ -1,4 +1,4 @@
-"""The shipped parser: complete, small, and right about fresh questions of the world."""
+"""The shipped model: complete, small, and right about fresh questions and pictures of the world."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ import pyvqa
 from pyvqa.programs.clevr import VALUES
 from pyvqa.systems import ZOO
 from pyvqa.systems.ns_vqa.reasoning import Executor
+from pyvqa.systems.ns_vqa.trial import try_eyes
 from pyvqa.world.questions import QuestionGenerator
 from pyvqa.world.scenes import WorldScenes, sample_scenes
+from pyvqa.world.staging import Quality, stage
 from pyvqa.world.template_files import read_templates
+from pyvqa.world.visible import sample_visible_scenes
 
 FOLDER = ZOO / "ns-vqa-clevr"
-FILES = {"config.yaml", "parser.safetensors", "vocab.json", "card.md"}
+NETWORKS = ("parser", "detector", "attributes")
+FILES = {"config.yaml", "vocab.json", "card.md", *(f"{name}.safetensors" for name in NETWORKS)}
 
 
 @cache
@@ -34,10 +38,12 @@ def scenes() -> WorldScenes:
 
 def test_the_folder_is_complete_and_small() -> None:
     assert {path.name for path in FOLDER.iterdir()} == FILES
-    assert (FOLDER / "parser.safetensors").stat().st_size <= 8 * 2**20
-    with safe_open(FOLDER / "parser.safetensors", "pt") as file:
-        kinds = {file.get_tensor(name).dtype for name in file.keys()}
-    assert kinds == {torch.float16}
+    for network in NETWORKS:
+        path = FOLDER / f"{network}.safetensors"
+        assert path.stat().st_size <= 8 * 2**20
+        with safe_open(path, "pt") as file:
+            kinds = {file.get_tensor(name).dtype for name in file.keys()}
+        assert kinds - {torch.int64} == {torch.float16}  # batch norms count in whole numbers
 
 
 @pytest.mark.parametrize("heading", ["Data", "Command", "Time", "Scores", "Limits"])
@@ -52,7 +58,9 @@ def test_the_card_names_the_files_own_sizes() -> None:
     card = (FOLDER / "card.md").read_text(encoding="utf-8")
     vocabulary = json.loads((FOLDER / "vocab.json").read_text(encoding="utf-8"))
     assert f"{len(vocabulary['question_token_to_idx'])} words" in card
-    assert f"{sum(p.numel() for p in model().parser.parameters()):,} weights" in card
+    networks = (model().parser, model().eyes.detector.network, model().eyes.attributes.network)
+    for network in networks:
+        assert f"{sum(p.numel() for p in network.parameters()):,} weights" in card
 
 
 def test_the_vocabulary_is_of_the_whole_language() -> None:
@@ -105,3 +113,29 @@ def test_an_answer_comes_with_its_steps() -> None:
     answer = model().answer(scene, "how many things are there?")
     assert answer.text == str(len(scene["objects"]))
     assert [step.name for step in answer.steps] == ["scene", "count"]
+
+
+def test_fresh_pictures_of_the_world_are_understood() -> None:
+    world, _, _ = sample_visible_scenes(20_261_125, 0, 24)
+    trial = try_eyes(model().eyes, world)
+    assert trial.claimed == trial.found == trial.objects
+    wrong = sum(trial.objects - right for right in trial.right.values())
+    assert wrong <= 1
+    questions = QuestionGenerator(read_templates()).generate(world.pack(), seed=3)
+    programs = model().write_programs(questions.text)
+    rows = torch.from_numpy(questions.scene).long()
+    answers = Executor.of(trial.scenes, model().vocabulary).run(programs, rows).texts
+    right = [a == b for a, b in zip(answers, questions.answers(), strict=True)]
+    assert sum(right) >= 0.98 * len(right)
+
+
+def test_a_picture_is_answered_with_what_was_seen() -> None:
+    world, _, _ = sample_visible_scenes(20_261_126, 0, 1)
+    picture = stage(world).render(Quality(480, 320)).picture[0]
+    answer = model().answer(picture, "how many things are there?")
+    assert answer.text == str(len(world.records("val")[0]["objects"]))
+    assert answer.score is not None
+    assert answer.score > 0.5
+    assert answer.canvas is not None
+    assert len(answer.canvas.regions) == int(answer.text)
+    assert not answer.warnings
