@@ -5,12 +5,16 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from pathlib import Path
 
-EXAMPLES = """examples:
+from pyvqa.cli import prepare_regions, prepare_vqa
+
+EXAMPLES = f"""examples:
   pyvqa prepare clevr-questions --questions CLEVR_train_questions.json \\
       --vocab-out clevr_vocab.json --out clevr_train_questions.h5
   pyvqa prepare clevr-questions --questions CLEVR_val_questions.json \\
       --vocab-in clevr_vocab.json --out clevr_val_questions.h5
-  pyvqa prepare clevr-sample --questions clevr_train_questions.h5 --per-family 3 --out few/"""
+  pyvqa prepare clevr-sample --questions clevr_train_questions.h5 --per-family 3 --out few/
+{prepare_vqa.EXAMPLES}
+{prepare_regions.EXAMPLES}"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -18,6 +22,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
     _clevr_questions(steps)
     _clevr_sample(steps)
+    prepare_vqa.add_steps(steps)
+    prepare_regions.add_steps(steps)
 
 
 def main(args: Namespace) -> int:

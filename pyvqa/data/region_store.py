@@ -61,7 +61,7 @@ def open_regions(paths: Sequence[str | Path], width: int | None = None) -> Regio
     """
     if not paths:
         raise DataError("no feature store is given; make one with `pyvqa prepare features`")
-    stores = [_open(Path(path)) for path in paths]
+    stores = [open_file(path) for path in paths]
     wanted = stores[0].width if width is None else width
     for store in stores:
         if store.width != wanted:
@@ -72,7 +72,9 @@ def open_regions(paths: Sequence[str | Path], width: int | None = None) -> Regio
     return stores[0] if len(stores) == 1 else JoinedRegions(stores)
 
 
-def _open(path: Path) -> FileRegions:
+def open_file(path: str | Path) -> FileRegions:
+    """Open one store; raises DataError where the file is none."""
+    path = Path(path)
     kinds: dict[str, type[FileRegions]] = {".h5": H5Regions, ".safetensors": PackedRegions}
     if path.suffix not in kinds:
         raise DataError(

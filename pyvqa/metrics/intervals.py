@@ -19,4 +19,6 @@ def wilson(share: float, count: int, z: float = _Z) -> tuple[float, float]:
     spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     middle = share + z * z / (2 * count)
     scale = 1 + z * z / count
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+    # At 0 and 1 the formula reaches the end itself, but for rounding.
+    low = 0.0 if share <= 0 else (middle - spread) / scale
+    return low, 1.0 if share >= 1 else (middle + spread) / scale
