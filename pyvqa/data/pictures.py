@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +40,28 @@ def read_picture(path: str | Path) -> Tensor:
         raise DataError(f"{path}: there is no such file") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: cannot be read as a picture ({error})") from error
+
+
+def read_pictures(
+    paths: Iterable[str | Path], *, ahead: int = 16, workers: int = 1
+) -> Iterator[Tensor]:
+    """Read picture files in order, up to `ahead` before they are asked for, in `workers` threads.
+
+    Raises:
+        DataError: as `read_picture`, when the turn comes to that picture.
+    """
+    waiting: deque[Future[Tensor]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="pictures") as pool:
+        try:
+            for path in paths:
+                waiting.append(pool.submit(read_picture, path))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def _flat(image: Image.Image) -> Image.Image:

@@ -60,7 +60,8 @@ def render(
     of the key, fill and back lamp. `samples` rays go through a pixel where objects or faces meet,
     a quarter of that on metal, a sixteenth elsewhere: 1 is a draft, 16 good for training, 1024 the
     reference. `seeds` int64 [B] choose the noise (default 0). `grain` is the standard deviation of
-    what is added on top, in grey levels, where a picture's level is 90; more light has less of it.
+    what is added on top, in grey levels, to ground of level 105; brighter ground has less of it,
+    rubber has more of it the brighter it is, metal none.
     Objects, size and ids are those of `object_ids`, which knows no ground: where the ground hides
     the foot of an object, depth and normals are the ground's.
 

@@ -140,11 +140,25 @@ def test_more_samples_approach_the_reference() -> None:
 
 def test_grain_has_its_size() -> None:
     plain = levels(empty()).double()
+    usual, bright = (plain - 105).abs() <= 6, plain >= 140
     for sigma in (1.0, 4.0):
-        grained = levels(empty(), grain=sigma, seeds=torch.tensor([3])).double()
-        assert abs(float((grained - plain).std()) - sigma) < 0.12 * sigma + 0.1
+        added = levels(empty(), grain=sigma, seeds=torch.tensor([3])).double() - plain
+        assert abs(float(added[usual].std()) - sigma) < 0.08 * sigma + 0.1
+        assert float(added[bright].std()) < 0.8 * sigma
     other = levels(empty(), grain=4.0, seeds=torch.tensor([4])).double()
-    assert (other != grained).float().mean() > 0.5
+    assert (other != plain + added).float().mean() > 0.5
+
+
+def test_metal_has_no_grain_but_its_own_and_rubber_less_than_the_ground() -> None:
+    rubber, metal = one_object(2), one_object(2)
+    metal.kinds[0, 1] = ops.METAL
+    shown = ops.object_ids(rubber, BASE, size=(80, 120))[0] == 0
+    spread = {}
+    for name, objects in (("rubber", rubber), ("metal", metal)):
+        added = levels(objects, grain=4.0) - levels(objects)
+        spread[name] = float(added[shown].std())
+    assert spread["metal"] == 0
+    assert 2 < spread["rubber"] < 3.2
 
 
 def test_a_picture_does_not_know_its_neighbours() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from pyvqa.data.clevr_folder import official_file
 from pyvqa.data.clevr_questions import encode_programs, global_families
 from pyvqa.errors import DataError
 from pyvqa.evidence import Answer
@@ -31,17 +32,6 @@ class Evaluation:
     answers: list[dict[str, Any]]  # in file order
     rows: list[tuple[str, int, float | None]]  # name, questions, share of right answers
     explained: list[Answer]
-
-
-def official_file(root: Path, kind: str, split: str) -> Path:
-    """Find `<kind>/CLEVR_<split>_<kind>.json` (or .json.gz) below a CLEVR folder."""
-    path = root / kind / f"CLEVR_{split}_{kind}.json"
-    packed = path.with_name(f"{path.name}.gz")
-    if not path.is_file() and packed.is_file():
-        return packed
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; --root must be a CLEVR folder with {kind}/ in it")
-    return path
 
 
 def evaluate(

@@ -16,6 +16,7 @@ from pyvqa.data.clevr_questions import ClevrVocabulary
 from pyvqa.errors import CheckpointError
 from pyvqa.files import write_text
 from pyvqa.nn.mask_rcnn import MaskRcnn
+from pyvqa.nn.resnet import ResNet
 from pyvqa.systems import find_model
 from pyvqa.systems.ns_vqa.build import build_attributes, build_detector, build_parser
 from pyvqa.systems.ns_vqa.config import (
@@ -26,7 +27,7 @@ from pyvqa.systems.ns_vqa.config import (
 )
 from pyvqa.systems.ns_vqa.model.attributes import AttributeNetwork
 from pyvqa.systems.ns_vqa.model.parser import QuestionParser
-from pyvqa.train.checkpoint import load_network, read_tensors, save_network
+from pyvqa.train.checkpoint import load_network, read_tensors, read_weights, save_network
 from pyvqa.train.config import read_source, to_yaml, typed
 
 NETWORK = "parser"
@@ -172,6 +173,18 @@ def _absent(folder: Path, network: str) -> CheckpointError:
         f"{folder}: holds no {network}; give a model that has one, "
         "or convert or train one into a folder of its own"
     )
+
+
+def start_backbone(backbone: ResNet, path: str) -> None:
+    """Fill a ResNet with the weights of a file (.pth, .safetensors) by torchvision's names.
+
+    Raises:
+        CheckpointError: the file cannot be read, or is of a network of another depth or width.
+    """
+    try:
+        backbone.start_from(read_weights(path))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: does not fit this network: {error}") from error
 
 
 def start_from(model: str, parser: QuestionParser, vocabulary: ClevrVocabulary) -> None:

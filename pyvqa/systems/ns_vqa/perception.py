@@ -5,15 +5,16 @@ ns-vqa scene_parse: mask_rcnn/tools/test_net.py, attr_net/tools/{process_proposa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from pyvqa.data.pictures import read_pictures
 from pyvqa.ops import PackedMasks, mask_nms, paste_masks, unpack_masks
 from pyvqa.ops.paste import Rule
 from pyvqa.systems.ns_vqa.build import prepare_pictures
@@ -132,3 +133,16 @@ class Eyes:
                 for label, known in zip(found.labels.tolist(), described, strict=True):
                     known.update(attributes_of(label, categories))
         return [Seen(*pair) for pair in zip(kept, objects, strict=True)]
+
+
+def look_at(
+    eyes: Eyes, files: Sequence[Path], *, batch_size: int = 8, workers: int = 1
+) -> Iterator[Seen]:
+    """Understand picture files in order, batch after batch; `workers` threads read ahead.
+
+    Raises:
+        DataError: a picture is missing or cannot be read, when the turn comes to its batch.
+    """
+    pictures = read_pictures(files, ahead=2 * batch_size, workers=workers)
+    while batch := list(islice(pictures, batch_size)):
+        yield from eyes.see(batch)

@@ -15,7 +15,7 @@ from pyvqa.systems.ns_vqa.build import (
     prepare_pictures,
 )
 from pyvqa.systems.ns_vqa.config import AttributesConfig, DetectorConfig, ParserConfig
-from pyvqa.systems.ns_vqa.convert import export_model, import_model, read_upstream
+from pyvqa.systems.ns_vqa.convert import export_model, import_model
 from pyvqa.systems.ns_vqa.folder import (
     AttributesPart,
     DetectorPart,
@@ -46,6 +46,7 @@ from pyvqa.systems.ns_vqa.upstream import (
     detector_from_upstream,
     detector_to_upstream,
 )
+from pyvqa.train.checkpoint import read_torch
 
 LIGHT = {
     "depth": 10,
@@ -312,7 +313,7 @@ def test_attributes_there_and_back(tmp_path, capsys):
     assert (settings.reverse_channels, settings.batch_statistics) == (True, True)
     back = ["convert", "ns-vqa", str(tmp_path / "model"), "--back", "--network", "attributes"]
     assert main([*back, "--out", str(tmp_path / "back.pt")]) == 0
-    again = read_upstream(tmp_path / "back.pt")
+    again = read_torch(tmp_path / "back.pt")
     assert (again["input_channels"], again["output_dim"]) == (6, 18)
     assert again["model_state"].keys() == original["model_state"].keys()
     for name, value in original["model_state"].items():
