@@ -32,7 +32,7 @@ ROOT = Path(REAL or "") / "vqa2_subset"
 
 
 def problem() -> tuple[list[dict[str, Any]], dict[int, str]]:
-    """Annotations under new ids, and the answer of the third person, written a little differently."""
+    """Annotations under new ids, and the third person's answer in several spellings."""
     entries = [
         entry
         for part in ("val", "test", "train")
@@ -49,7 +49,7 @@ def problem() -> tuple[list[dict[str, Any]], dict[int, str]]:
     return repeated, results
 
 
-@pytest.mark.skipif(not (REAL and ROOT.is_dir()), reason="PYVQA_REAL has no vqa2_subset")
+@pytest.mark.skipif(not (REAL and ROOT.is_dir()), reason="no vqa2_subset")
 @pytest.mark.parametrize("flavour", ["official", "legacy"])
 def test_a_whole_validation_split(benchmark: Any, flavour: str) -> None:
     annotations, results = problem()

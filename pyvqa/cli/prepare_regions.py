@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pyvqa.data.region_files import Picture
 
-EXAMPLES = """  pyvqa prepare bottom-up-tsv --tsv test2015_36.tsv --names test2015 --out test2015.safetensors
+EXAMPLES = """  pyvqa prepare bottom-up-tsv --tsv test2015.tsv --names test2015 --out t.safetensors
   pyvqa prepare region-files --source extract_rcnn/ --out coco.safetensors
   pyvqa prepare region-files --source coco.safetensors --out coco.h5 --dtype float32"""
 

@@ -188,9 +188,9 @@ def _read(
     if dataset == "vgenome":
         return {"train": read_genome(files["train"][0], choices.split_words)}, frozenset()
     given = {}
-    for name, (questions, annotations) in files.items():
+    for name, pair in files.items():
         if name != "test-dev":
-            given[name] = read_questions(questions, annotations, first_human=dataset == "tdiuc")
+            given[name] = read_questions(*pair, first_human=dataset == "tdiuc")
     dev = files.get("test-dev")
     return given, frozenset() if dev is None else frozenset(read_ids(dev[0]))
 

@@ -203,7 +203,7 @@ class RowReader:
         Raises:
             DataError: the file ends before them.
         """
-        left = memoryview(rows).cast("B") if rows.nbytes else memoryview(b"")
+        left = rows.reshape(-1).view(np.uint8).data
         offset = self._place.start + begin * self._row
         while left:
             count = os.preadv(self._file.fileno(), [left], offset)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -75,7 +75,10 @@ def open_regions(paths: Sequence[str | Path], width: int | None = None) -> Regio
 def open_file(path: str | Path) -> FileRegions:
     """Open one store; raises DataError where the file is none."""
     path = Path(path)
-    kinds: dict[str, type[FileRegions]] = {".h5": H5Regions, ".safetensors": PackedRegions}
+    kinds: dict[str, Callable[[Path], FileRegions]] = {
+        ".h5": H5Regions,
+        ".safetensors": PackedRegions,
+    }
     if path.suffix not in kinds:
         raise DataError(
             f"{path}: not a feature store (.h5 or .safetensors); make one with `pyvqa prepare "
@@ -275,7 +278,9 @@ class JoinedRegions:
             store.read(chosen[place] - start) if len(place) else None
             for store, place, start in zip(self.stores, places, self._starts, strict=False)
         ]
-        found = [(p, torch.from_numpy(at)) for p, at in zip(parts, places, strict=True) if p is not None]
+        found = [
+            (p, torch.from_numpy(at)) for p, at in zip(parts, places, strict=True) if p is not None
+        ]
         most = max((part.features.shape[1] for part, _ in found), default=1)
         size = (len(chosen), most)
         result = Regions(

@@ -1,6 +1,6 @@
-"""From official questions to numbers: vocabularies, encodings, splits (block datasets/vqa_utils.py).
+"""From official questions to numbers: vocabularies, encodings, splits.
 
-The steps and their order are those of the published runs; what differs is said where it does.
+The steps and their order are those of the published runs (block datasets/vqa_utils.py).
 """
 
 from __future__ import annotations

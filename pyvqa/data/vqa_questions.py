@@ -1,8 +1,8 @@
 """Processed VQA questions on disk: one folder for a data set, mapped into memory when used.
 
-    dataset.json           what it was made from and how, and how many questions each split has
-    vocabulary.json        words and answers, in the order of their numbers
-    <split>.safetensors    train, val, test: one `QuestionTable` each
+dataset.json           what it was made from and how, and how many questions each split has
+vocabulary.json        words and answers, in the order of their numbers
+<split>.safetensors    train, val, test: one `QuestionTable` each
 """
 
 from __future__ import annotations
@@ -154,7 +154,11 @@ class QuestionTable:
         for name in (*columns, "texts"):
             if len(getattr(self, name)) != n:
                 raise DataError(f"{where}: {name} has {len(getattr(self, name))} rows, not {n}")
-        for name, values in (("word", self.words), ("choice", self.choices), ("human", self.humans)):
+        for name, values in (
+            ("word", self.words),
+            ("choice", self.choices),
+            ("human", self.humans),
+        ):
             offsets = getattr(self, f"{name}_offsets")
             if len(offsets) != n + 1:
                 raise DataError(f"{where}: {name}_offsets has {len(offsets)} rows, not {n + 1}")

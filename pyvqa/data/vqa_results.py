@@ -1,8 +1,8 @@
 """Result files as the VQA evaluation servers take them, and logits for later ensembles.
 
-    OpenEnded_mscoco_<subset>_model_results.json    [{"question_id": ..., "answer": ...}, ...]
-    aid_to_ans.json                                 the answers in the order of their numbers
-    logits.h5                                       question_id [N], logits [N, A] float16, answers
+OpenEnded_mscoco_<subset>_model_results.json    [{"question_id": ..., "answer": ...}, ...]
+aid_to_ans.json                                 the answers in the order of their numbers
+logits.h5                                       question_id [N], logits [N, A] float16, answers
 """
 
 from __future__ import annotations

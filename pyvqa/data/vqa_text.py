@@ -1,9 +1,9 @@
 """How VQA questions are cut into words: three tokenisers (block datasets/vqa_utils.py).
 
-    mcb      lower case, most punctuation deleted, `-` and `/` are spaces; used by every published
-             configuration
-    naive    case kept, every separator is a word of its own
-    nltk     lower case, then NLTK's Treebank rules
+mcb      lower case, most punctuation deleted, `-` and `/` are spaces; used by every published
+         configuration
+naive    case kept, every separator is a word of its own
+nltk     lower case, then NLTK's Treebank rules
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pyvqa.errors import ConfigError, DataError
 from pyvqa.metrics.intervals import wilson
-from pyvqa.metrics.vqa_text import plain_answer, plain_words, strip_breaks, strip_marks
+from pyvqa.metrics.vqa_text import plain_answer, strip_breaks, strip_marks
 
 FLAVOURS = ("official", "legacy")
 

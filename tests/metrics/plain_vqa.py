@@ -8,7 +8,7 @@ from typing import Any
 
 from pyvqa.metrics.vqa_text import CONTRACTIONS, NUMBERS
 
-PUNCTUATION = ";/[]\"{}()=+\\_-><@`,?!"
+PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 
 
 def without_punctuation(text: str) -> str:

@@ -5,18 +5,31 @@ from __future__ import annotations
 import string
 from typing import Any
 
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metrics import plain_vqa
 
+from metrics import plain_vqa
 from pyvqa.errors import ConfigError, DataError
 from pyvqa.metrics.intervals import wilson
 from pyvqa.metrics.vqa import HumanAnswers, in_order, question_scores, vqa_accuracy
 from pyvqa.metrics.vqa_text import plain_answer, strip_marks
 
-WORDS = ["yes", "no", "Two", "2", "a dog", "dog", "Dog.", "1,000", "hot-dog", "dont", "don't", "", " "]
+WORDS = [
+    "yes",
+    "no",
+    "Two",
+    "2",
+    "a dog",
+    "dog",
+    "Dog.",
+    "1,000",
+    "hot-dog",
+    "dont",
+    "don't",
+    "",
+    " ",
+]
 texts = st.one_of(
     st.sampled_from(WORDS),
     st.text(st.sampled_from("aA1 .,;'-?\n\t\u0663é" + string.digits[:3]), max_size=8),

@@ -1,9 +1,10 @@
-"""MuRel's data: processing, splits, sampling and batches against files made by the original code."""
+"""Processing, splits, sampling and batches against files made by the original code."""
 
 from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def prepared(kit: Path, dataset: str, choices: Choices, genome: bool = False) ->
 
 def word_lists(table: QuestionTable) -> list[list[int]]:
     bounds = table.word_offsets.tolist()
-    return [table.words[a:b].tolist() for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [table.words[a:b].tolist() for a, b in pairwise(bounds)]
 
 
 def answer_sets(table: QuestionTable, row: int) -> tuple[list[int], list[int]]:

@@ -17,7 +17,9 @@ from pyvqa.metrics.vqa import HumanAnswers, vqa_accuracy
 
 REAL = os.environ.get("PYVQA_REAL")
 ROOT = Path(REAL or "") / "vqa2_subset"
-pytestmark = pytest.mark.skipif(not (REAL and ROOT.is_dir()), reason="PYVQA_REAL has no vqa2_subset")
+pytestmark = pytest.mark.skipif(
+    not (REAL and ROOT.is_dir()), reason="PYVQA_REAL has no vqa2_subset"
+)
 
 Entry = dict[str, Any]
 
