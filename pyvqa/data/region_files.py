@@ -78,8 +78,8 @@ def _bottom_up_row(line: bytes, where: str, name: Callable[[int], str]) -> Pictu
 def _shares(boxes: Floats, width: float, height: float, where: str) -> Floats:
     if width <= 0 or height <= 0:
         raise DataError(f"{where}: a picture of {width} x {height} pixels cannot be")
-    shares: Floats = boxes / np.array([width, height, width, height], dtype=np.float32)
-    return shares
+    size = np.array([width, height, width, height], dtype=np.float32)
+    return np.divide(boxes, size, dtype=np.float32)
 
 
 def list_files(folder: str | Path) -> list[Path]:
@@ -133,11 +133,8 @@ def _read_npz(path: Path) -> Picture:
     boxes, features = found["bbox"].astype(np.float32), found["x"]
     if features.ndim == 2 and len(boxes) == features.shape[1] and len(boxes) != len(features):
         features = features.T
-    if (
-        boxes.ndim != 2
-        or boxes.shape[1] != 4
-        or not found["image_w"].size == found["image_h"].size == 1
-    ):
+    sizes = (found["image_w"].size, found["image_h"].size)
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or sizes != (1, 1):
         raise DataError(f"{path}: `bbox` is not [N, 4], or width or height not one number")
     width, height = (float(np.ravel(found[key])[0]) for key in ("image_w", "image_h"))
     shares = _shares(boxes, width, height, str(path))

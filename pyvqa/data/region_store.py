@@ -75,10 +75,8 @@ def open_regions(paths: Sequence[str | Path], width: int | None = None) -> Regio
 def open_file(path: str | Path) -> FileRegions:
     """Open one store; raises DataError where the file is none."""
     path = Path(path)
-    kinds: dict[str, Callable[[Path], FileRegions]] = {
-        ".h5": H5Regions,
-        ".safetensors": PackedRegions,
-    }
+    kinds: dict[str, Callable[[Path], FileRegions]]
+    kinds = {".h5": H5Regions, ".safetensors": PackedRegions}
     if path.suffix not in kinds:
         raise DataError(
             f"{path}: not a feature store (.h5 or .safetensors); make one with `pyvqa prepare "
