@@ -99,7 +99,7 @@ def _run(args: Namespace) -> int:
     from pyvqa.cli.common import print_table
     from pyvqa.data.vqa_files import OFFICIAL_SIZES, find_genome, read_genome
     from pyvqa.data.vqa_process import Choices, process
-    from pyvqa.data.vqa_questions import VqaData
+    from pyvqa.data.vqa_questions import VqaData, require_free
     from pyvqa.metrics.vqa_text import plain_answer
 
     choices = Choices(
@@ -109,6 +109,7 @@ def _run(args: Namespace) -> int:
         trainval=args.dataset == "tdiuc" or getattr(args, "trainval", False),
         seed=getattr(args, "seed", 1337),
     )
+    require_free(args.out)  # before the long work
     files = _files(args)
     given, dev = _read(args.dataset, files, choices)
     genome = None

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -90,7 +91,7 @@ def open_file(path: str | Path) -> FileRegions:
     return kinds[path.suffix](path)
 
 
-class FileRegions:
+class FileRegions(ABC):
     """What both kinds of file have in common: names, widths, padding and checks."""
 
     path: Path
@@ -125,7 +126,9 @@ class FileRegions:
         """
         counts = self.counts[np.asarray(rows, dtype=np.int64)]
         most = max(1, int(counts.max(initial=0)))
-        features = np.zeros((len(counts), most, self.width), dtype=self.dtype)
+        full = bool((counts == most).all())  # then no padding has to be cleared
+        make = np.empty if full else np.zeros
+        features = make((len(counts), most, self.width), dtype=self.dtype)
         boxes = np.zeros((2, len(counts), most, 4), dtype=np.float32)
         for k, (row, count) in enumerate(zip(rows, counts.tolist(), strict=True)):
             if count:
@@ -145,10 +148,11 @@ class FileRegions:
                 f"{self.path}: the features of {name} hold NaN or infinity; extract them again"
             )
 
+    @abstractmethod
     def _fill(
         self, row: int, features: NDArray[Any], boxes: NDArray[Any], norm_boxes: NDArray[Any]
     ) -> None:
-        raise NotImplementedError
+        """Read one picture's regions into arrays of their size."""
 
 
 class PackedRegions(FileRegions):

@@ -238,7 +238,12 @@ class VqaData:
         vocabulary: VqaVocabulary,
         splits: Mapping[str, tuple[QuestionTable, str]],
     ) -> None:
-        """Write a folder, wholly or not at all; `splits` maps names to (table, subset)."""
+        """Write a folder, wholly or not at all; `splits` maps names to (table, subset).
+
+        Raises:
+            DataError: the folder holds something else, or cannot be written.
+        """
+        require_free(folder)
         content = {"format": FORMAT, "version": VERSION, **about}
         content["splits"] = {
             name: {
@@ -254,6 +259,19 @@ class VqaData:
             vocabulary.write(temporary / "vocabulary.json")
             for name, (table, _) in splits.items():
                 table.write(temporary / f"{name}.safetensors")
+
+
+def require_free(folder: str | Path) -> None:
+    """Check that a folder may be replaced: absent, empty or made by `VqaData.write`.
+
+    Raises:
+        DataError: it holds other files.
+    """
+    folder = Path(folder)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "dataset.json").is_file():
+        raise DataError(f"{folder}: holds files that are not prepared data; name another folder")
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder}: is a file, the name of a folder is expected")
 
 
 def ragged(lists: Sequence[Sequence[int]]) -> tuple[Ints, Longs]:

@@ -121,6 +121,18 @@ def test_wrong_arguments(
     assert not (tmp_path / "data").exists()
 
 
+def test_other_folders_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_vqa2(tmp_path / "raw")
+    before = {file.name: file.read_bytes() for file in root.iterdir()}
+    assert run("vqa2", "--root", root, "--out", root) == 1
+    assert "holds files that are not prepared data" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in root.iterdir()} == before
+    assert run("vqa2", "--root", root, "--out", root / "v2_mscoco_val2014_annotations.json") == 1
+    assert "is a file" in capsys.readouterr().err
+    for _ in range(2):  # what was prepared may be prepared again
+        assert run("vqa2", "--root", root, "--out", tmp_path / "data") == 0
+
+
 def test_feature_stores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
     folder = tmp_path / "pth"
