@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pyvqa.data.vqa_files import Questions
     from pyvqa.data.vqa_process import Choices
+    from pyvqa.data.vqa_questions import VqaVocabulary
 
 EXAMPLES = """  pyvqa prepare vqa2 --root data/vqa2 --out prepared/vqa2
   pyvqa prepare vqa2 --root data/vqa2 --trainval --vgenome data/vgenome --out prepared/vqa2-vg
@@ -83,6 +84,13 @@ def _choice_arguments(step: ArgumentParser, dataset: str) -> None:
         action="store_true",
         help="count answers in the form in which the evaluation compares them",
     )
+    step.add_argument(
+        "--vocabulary",
+        type=Path,
+        metavar="PATH",
+        help="number words and answers as this does: a vocabulary.json, or a folder that the "
+        "original code processed (wid_to_word.pth, aid_to_ans.pth)",
+    )
     if dataset in ("vqa2", "vqacp2"):
         step.add_argument(
             "--trainval",
@@ -122,6 +130,7 @@ def _run(args: Namespace) -> int:
         test_dev=dev,
         genome=genome,
         normalise=plain_answer if args.normalise_answers else None,
+        vocabulary=_vocabulary(args.vocabulary),
     )
     about = _about(args, files, choices)
     splits = {name: (table, done.subsets[name]) for name, table in done.splits.items()}
@@ -141,6 +150,14 @@ def _run(args: Namespace) -> int:
     )
     print(f"data: {args.out}")
     return 0
+
+
+def _vocabulary(path: Path | None) -> VqaVocabulary | None:
+    from pyvqa.data.vqa_questions import VqaVocabulary
+
+    if path is None:
+        return None
+    return VqaVocabulary.read_original(path) if path.is_dir() else VqaVocabulary.read(path)
 
 
 Files = dict[str, tuple[Path, Path | None]]
@@ -205,7 +222,11 @@ def _about(args: Namespace, files: Files, choices: Choices) -> dict[str, Any]:
     paths = [path for pair in files.values() for path in pair if path is not None]
     return {
         "dataset": args.dataset,
-        "choices": {**asdict(choices), "normalise_answers": args.normalise_answers},
+        "choices": {
+            **asdict(choices),
+            "normalise_answers": args.normalise_answers,
+            "given_vocabulary": args.vocabulary is not None,
+        },
         "sources": {path.name: sha256(path) for path in paths},
     }
 

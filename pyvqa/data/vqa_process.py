@@ -65,11 +65,13 @@ def process(
     test_dev: Iterable[int] = (),
     genome: Questions | None = None,
     normalise: Callable[[str], str] | None = None,
+    vocabulary: VqaVocabulary | None = None,
 ) -> Processed:
     """Process the splits `train` and, where given, `val` and `test`.
 
     `normalise` is applied to every answer before anything else, where given; the published runs
-    used the answers as they stand in the files.
+    used the answers as they stand in the files. A given `vocabulary` is used as it is instead of
+    a new one being counted.
 
     Raises:
         ConfigError: Visual Genome is asked for without trainval.
@@ -86,24 +88,26 @@ def process(
         train = train.then(val)
     if not train.labelled:
         raise DataError("the training questions have no annotations; give --annotations train=FILE")
-    vocabulary = VqaVocabulary(
-        ("", *frequent_words(train.texts, choices), UNKNOWN),
-        tuple(top_answers(train, choices.answers)),
-    )
-    kept = _with_known_answers(train, vocabulary)
+    if vocabulary is None:
+        words = ("", *frequent_words(train.texts, choices), UNKNOWN)
+        chosen = VqaVocabulary(words, tuple(top_answers(train, choices.answers)))
+    else:
+        chosen = vocabulary
+    kept = _with_known_answers(train, chosen)
     rare = len(train) - len(kept)
     if choices.trainval:
         kept, parts["val"] = _cut(kept, choices.seed)
     added = 0
     if genome is not None:
-        vocabulary, more = _add_genome(vocabulary, _normalised(genome, normalise), choices)
+        wider, more = _add_genome(chosen, _normalised(genome, normalise), choices)
         kept, added = kept.then(more), len(more)
+        chosen = wider if vocabulary is None else chosen
     parts = {"train": kept, **parts}
     order = [name for name in ("train", "val", "test") if name in parts]
     dev = set(test_dev)
     return Processed(
-        vocabulary,
-        {n: pack(parts[n], vocabulary, choices.split_words, dev) for n in order},
+        chosen,
+        {n: pack(parts[n], chosen, choices.split_words, dev) for n in order},
         {n: parts[n].subset for n in order},
         rare,
         added,

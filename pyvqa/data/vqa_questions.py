@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pyvqa.data.mapped import Tables, Texts, check_offsets, writing
@@ -83,6 +84,26 @@ class VqaVocabulary:
         if content["words"][:1] != [""] or UNKNOWN not in content["words"]:
             raise DataError(f"{path}: words must begin with the padding '' and hold {UNKNOWN}")
         return cls(tuple(content["words"]), tuple(content["answers"]))
+
+    @classmethod
+    def read_original(cls, folder: str | Path) -> VqaVocabulary:
+        """Read wid_to_word.pth and aid_to_ans.pth of a folder that BLOCK or MuRel processed.
+
+        Raises:
+            DataError: a file is missing, damaged or of another kind.
+        """
+        paths = [Path(folder) / name for name in ("wid_to_word.pth", "aid_to_ans.pth")]
+        words, answers = map(_load_plain, paths)
+        if not isinstance(words, dict) or set(words) != set(range(1, len(words) + 1)):
+            raise DataError(f"{paths[0]}: not a table of word numbers 1, 2, 3, ...")
+        if not isinstance(answers, list):
+            raise DataError(f"{paths[1]}: not a list of answers")
+        ordered = [words[number] for number in range(1, len(words) + 1)]
+        if not all(isinstance(text, str) for text in (*ordered, *answers)):
+            raise DataError(f"{folder}: a word or an answer is not a text")
+        if UNKNOWN not in ordered:
+            raise DataError(f"{paths[0]}: lacks the word {UNKNOWN}")
+        return cls(("", *ordered), tuple(answers))
 
 
 @dataclass(frozen=True)
@@ -190,6 +211,15 @@ def _check_range(values: NDArray[Any], lowest: int, end: int, where: str) -> Non
             f"{where}: holds numbers from {int(values.min())} to {int(values.max())}, those from "
             f"{lowest} to {end - 1} have a meaning; the file is damaged or of another data set"
         )
+
+
+def _load_plain(path: Path) -> Any:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; is {path.parent} a folder of processed data?")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch names no type for what a broken or hostile file may cause
+        raise DataError(f"{path}: not a file of plain values ({type(error).__name__})") from error
 
 
 class VqaData:

@@ -89,6 +89,26 @@ def test_vqacp2_and_tdiuc(tmp_path: Path) -> None:
     assert [len(data.split(name)) for name in data.splits] == [57, 3, 10]
 
 
+def test_a_given_vocabulary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_vqa2(tmp_path / "raw")
+    assert run("vqa2", "--root", root, "--answers", 4, "--out", tmp_path / "a") == 0
+    few = write_vqa2(tmp_path / "few", train=9)
+    model = VqaData(tmp_path / "a").vocabulary
+    (tmp_path / "original").mkdir()
+    torch.save(dict(enumerate(model.words[1:], 1)), tmp_path / "original/wid_to_word.pth")
+    torch.save(list(model.answers), tmp_path / "original/aid_to_ans.pth")
+    for k, path in enumerate([tmp_path / "a/vocabulary.json", tmp_path / "original"]):
+        given = ["--vocabulary", path, "--out", tmp_path / f"few{k}"]
+        assert run("vqa2", "--root", few, *given) == 0
+        data = VqaData(tmp_path / f"few{k}")
+        assert data.vocabulary == model
+        assert len(data.split("val")) == 20
+    capsys.readouterr()
+    torch.save([1, 2], tmp_path / "original/wid_to_word.pth")
+    assert run("vqa2", "--root", few, "--vocabulary", tmp_path / "original", "--out", "x") == 1
+    assert "wid_to_word.pth: not a table of word numbers" in capsys.readouterr().err
+
+
 def test_normalised_answers(tmp_path: Path) -> None:
     root = write_vqa2(tmp_path / "raw")
     assert run("vqa2", "--root", root, "--normalise-answers", "--out", tmp_path / "data") == 0
