@@ -41,6 +41,14 @@ class Regions(NamedTuple):
     norm_boxes: Tensor  # [B, N, 4] float32: the same as shares of the picture's width and height
     counts: Tensor  # [B] int64: regions of each picture
 
+    @property
+    def valid(self) -> Tensor | None:
+        """Say which regions are there: bool [B, N], or None where all are."""
+        most = self.features.shape[1]
+        if bool((self.counts == most).all()):
+            return None
+        return torch.arange(most, device=self.counts.device) < self.counts[:, None]
+
 
 class RegionStore(Protocol):
     """What a batch needs of a store."""

@@ -21,7 +21,7 @@ class VqaBatch:
     """B questions."""
 
     rows: Tensor  # [B] int64: which of the split
-    question_ids: Tensor  # [B] int64
+    ids: Tensor  # [B] int64: of the questions
     questions: Tensor  # [B, T] int64 word numbers, 0 is padding
     lengths: Tensor  # [B] int64, at least 1
     regions: Regions  # of their pictures: features [B, N, D], boxes, norm_boxes, counts
@@ -127,7 +127,7 @@ class VqaItems:
         answers = np.where(answers < 0, unknown_answer, answers)
         return VqaBatch(
             rows=torch.from_numpy(chosen.copy()),
-            question_ids=torch.from_numpy(table.question_ids[chosen].astype(np.int64)),
+            ids=torch.from_numpy(table.question_ids[chosen].astype(np.int64)),
             questions=questions,
             lengths=lengths,
             regions=self.store.read(self._pictures[table.images[chosen]]),

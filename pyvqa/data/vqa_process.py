@@ -80,14 +80,7 @@ def process(
     if genome is not None and not choices.trainval:
         raise ConfigError("Visual Genome is added to train and val together; ask for trainval too")
     parts = {name: _normalised(part, normalise) for name, part in given.items()}
-    train = parts.pop("train")
-    if choices.trainval and "val" in parts:
-        val = parts.pop("val")
-        if not val.labelled:
-            raise DataError("the val questions have no annotations, trainval needs them")
-        train = train.then(val)
-    if not train.labelled:
-        raise DataError("the training questions have no annotations; give --annotations train=FILE")
+    train = _training_part(parts, choices)
     if vocabulary is None:
         words = ("", *frequent_words(train.texts, choices), UNKNOWN)
         chosen = VqaVocabulary(words, tuple(top_answers(train, choices.answers)))
@@ -112,6 +105,19 @@ def process(
         rare,
         added,
     )
+
+
+def _training_part(parts: dict[str, Questions], choices: Choices) -> Questions:
+    """Take the training questions out of `parts`, for trainval those of val as well."""
+    train = parts.pop("train")
+    if not train.labelled:
+        raise DataError("the training questions have no annotations; give --annotations train=FILE")
+    if not choices.trainval or "val" not in parts:
+        return train
+    val = parts.pop("val")
+    if not val.labelled:
+        raise DataError("the val questions have no annotations, trainval needs them")
+    return train.then(val)
 
 
 def top_answers(questions: Questions, limit: int) -> list[str]:

@@ -53,6 +53,11 @@ def test_round_trip(tmp_path: Path, kind: str, dtype: str) -> None:
         np.testing.assert_array_equal(regions.norm_boxes[k, :n], picture.norm_boxes)
         assert not regions.features[k, n:].any()
         assert not regions.boxes[k, n:].any()
+    valid = regions.valid
+    assert valid is not None
+    assert valid.sum(1).tolist() == counts
+    assert valid[:, 0].all()
+    assert store.read([int(rows[0])]).valid is None
 
 
 @KINDS

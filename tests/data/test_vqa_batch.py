@@ -29,7 +29,7 @@ def test_batch(data: Processed, tmp_path: Path) -> None:
     items = VqaItems(table, data.vocabulary, open_regions([tmp_path / "s.safetensors"]))
     batch = items.batch([7, 3, 11])
     assert batch.rows.tolist() == [7, 3, 11]
-    assert batch.question_ids.tolist() == table.question_ids[[7, 3, 11]].tolist()
+    assert batch.ids.tolist() == table.question_ids[[7, 3, 11]].tolist()
     assert batch.questions.shape == (3, int(batch.lengths.max()))
     for k, row in enumerate((7, 3, 11)):
         words = table.words[table.word_offsets[row] : table.word_offsets[row + 1]].tolist()

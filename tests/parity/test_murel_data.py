@@ -227,7 +227,7 @@ def test_features_and_batch(case: Path, tmp_path: Path, kind: str) -> None:
         for batch in [VqaItems(done.splits["val"], done.vocabulary, store).batch(columns["index"])]
         if np.array_equal(batch.questions, expected["question"])
     )
-    assert batch.question_ids.tolist() == columns["question_id"]
+    assert batch.ids.tolist() == columns["question_id"]
     assert batch.regions.counts.tolist() == columns["nb_regions"]
     names = [val.image_names[k] for k in val.images[: len(batch.rows)]]
     assert names == columns["image_name"]
