@@ -37,6 +37,13 @@ _NAMES: Mapping[str, Mapping[str, Sequence[str]]] = {
 }
 _CP_FILES = "vqacp_v2_{}_{}.json"  # VQA-CP v2 as its authors publish it: bare lists
 
+# Where the files come from.
+_ARCHIVES = {
+    "vqa2": "v2_Questions_*_mscoco.zip and v2_Annotations_*_mscoco.zip from visualqa.org",
+    "vqacp2": "vqacp_v2_{train,test}_{questions,annotations}.json of the VQA-CP release",
+    "tdiuc": "TDIUC.zip",
+}
+
 # Questions in the releases, for comparison.
 OFFICIAL_SIZES: Mapping[str, Mapping[str, int]] = {
     "vqa2": {"train": 443_757, "val": 214_354, "test": 447_793, "test-dev": 107_394},
@@ -101,11 +108,11 @@ def find_files(root: str | Path, dataset: str) -> dict[str, tuple[Path, Path | N
         if pair is not None:
             found[split] = pair
     if "train" not in found:
-        names = (QUESTIONS.format("train2014"), ANNOTATIONS.format("train2014"))
         raise DataError(
-            f"{root}: holds no {names[0]} (looked in it and in {', '.join(_FOLDERS[1:4])}, also "
-            "with v2_ in front and .gz behind); unpack the official archives there, name files "
-            f"with --questions and --annotations, or make some: pyvqa synth {dataset} --out DIR"
+            f"{root}: holds no {QUESTIONS.format('train2014')} (looked in it and in "
+            f"{', '.join(_FOLDERS[1:4])}, also with v2_ in front and .gz behind); unpack "
+            f"{_ARCHIVES[dataset]} there, name files with --questions and --annotations, or fill "
+            f"the folder from the built-in world: pyvqa synth {dataset} --out {root}"
         )
     return found
 
