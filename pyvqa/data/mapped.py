@@ -45,13 +45,13 @@ class TableWriter:
 
     def add(self, name: str, values: NDArray[Any]) -> None:
         """Write a whole table."""
-        self.grow(name, values.reshape(len(values), -1) if values.ndim > 1 else values)
-        self._close(values.shape)
+        self.grow(name, values)
+        self._close()
 
     def grow(self, name: str, rows: NDArray[Any]) -> None:
         """Write rows of a table whose length is not known yet; no other table in between."""
         if self._growing != name:
-            self._close(None)
+            self._close()
             self._open(name, rows)
         table = self._tables[name]
         if rows.shape[1:] != tuple(table["shape"][1:]) or _NAMES[rows.dtype] != table["dtype"]:
@@ -66,7 +66,7 @@ class TableWriter:
 
     def finish(self, metadata: Mapping[str, str]) -> None:
         """Write the header."""
-        self._close(None)
+        self._close()
         header = json.dumps({"__metadata__": dict(metadata), **self._tables}).encode()
         room = _HEADER - 8
         if len(header) > room:
@@ -80,14 +80,10 @@ class TableWriter:
         self._tables[name] = {"dtype": _NAMES[rows.dtype], "shape": shape, "data_offsets": []}
         self._start = self._end
 
-    def _close(self, shape: Sequence[int] | None) -> None:
-        if self._growing is None:
-            return
-        table = self._tables[self._growing]
-        table["data_offsets"] = [self._start, self._end]
-        if shape is not None:
-            table["shape"] = list(shape)
-        self._growing = None
+    def _close(self) -> None:
+        if self._growing is not None:
+            self._tables[self._growing]["data_offsets"] = [self._start, self._end]
+            self._growing = None
 
 
 @contextmanager
