@@ -1,4 +1,4 @@
-"""Turn weights of the original releases into model folders, and back."""
+"""Turn weights of the original releases into model folders, and back; put networks together."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ EXAMPLES = """examples:
   pyvqa convert ns-vqa question_parser.pt object_detector.pt attribute_net.pt \\
       --vocab clevr_vocab.json --out models/ns-vqa
   pyvqa convert ns-vqa object_detector.pt --out models/detector
+  pyvqa convert ns-vqa runs/detector runs/attributes runs/parser --out models/mine
   pyvqa convert ns-vqa models/ns-vqa --back --network detector --out object_detector.pt
 
 Keys that have no place in our networks are listed and end the command with exit code 1."""
@@ -18,7 +19,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("system", choices=("ns-vqa",), help="whose weights they are")
     parser.add_argument(
-        "source", nargs="+", help="files of the original, one per network; with --back a model"
+        "source",
+        nargs="+",
+        help="files of the original, or models and runs of ours to put together; one of each "
+        "network; with --back a model",
     )
     parser.add_argument("--vocab", type=Path, metavar="FILE", help="the vocabulary of the parser")
     parser.add_argument("--out", type=Path, required=True, help="model folder; with --back a file")
@@ -43,6 +47,8 @@ def main(args: Namespace) -> int:
         export_model(find_model(args.source[0]), args.network, args.out)
         print(f"written: {args.out}")
         return 0
-    placed = import_model([Path(source) for source in args.source], args.vocab, args.out)
+    sources = [Path(source) for source in args.source]
+    sources = [source if source.is_file() else find_model(source) for source in sources]
+    placed = import_model(sources, args.vocab, args.out)
     print(f"written: {args.out} ({placed} tensors, none left over)")
     return 0

@@ -5,16 +5,16 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from pathlib import Path
 
-from pyvqa.cli import prepare_regions, prepare_vqa
+from pyvqa.cli import prepare_regions, prepare_scenes, prepare_vqa
 
-EXAMPLES = f"""examples:
+EXAMPLES = """examples:
   pyvqa prepare clevr-questions --questions CLEVR_train_questions.json \\
       --vocab-out clevr_vocab.json --out clevr_train_questions.h5
   pyvqa prepare clevr-questions --questions CLEVR_val_questions.json \\
       --vocab-in clevr_vocab.json --out clevr_val_questions.h5
   pyvqa prepare clevr-sample --questions clevr_train_questions.h5 --per-family 3 --out few/
-{prepare_vqa.EXAMPLES}
-{prepare_regions.EXAMPLES}"""
+"""
+EXAMPLES += f"{prepare_vqa.EXAMPLES}\n{prepare_regions.EXAMPLES}\n{prepare_scenes.EXAMPLES}"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -24,6 +24,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     _clevr_sample(steps)
     prepare_vqa.add_steps(steps)
     prepare_regions.add_steps(steps)
+    prepare_scenes.add_steps(steps)
 
 
 def main(args: Namespace) -> int:
@@ -145,3 +146,9 @@ def _run_clevr_sample(args: Namespace) -> int:
     questions.take(rows).write(out)
     print(f"questions: {out} ({len(rows):,} of {len(questions):,})")
     return 0
+
+
+if __name__ == "__main__":  # For `torchrun -m pyvqa.cli.prepare`.
+    from pyvqa.cli.main import prepare
+
+    raise SystemExit(prepare())

@@ -138,6 +138,31 @@ def test_more_samples_approach_the_reference() -> None:
     assert errors[2] < 0.5
 
 
+REFERENCE = 1024  # samples of the pictures that fewer samples are held to
+
+
+@pytest.mark.parametrize(
+    ("samples", "most_different", "most_biased", "least_alike"),
+    [(1, 2.5, 0.6, 0.9), (ops.TRAINING_QUALITY, 0.8, 0.2, 0.99), (REFERENCE, 0.3, 0.1, 0.998)],
+    ids=["draft", "training", "reference"],
+)
+def test_few_samples_are_held_to_the_reference(
+    samples: int, most_different: float, most_biased: float, least_alike: float
+) -> None:
+    """Per picture, in grey levels: mean difference, its bias, and the share of pixels within 8."""
+    rng = random.Random(11)
+    objects, cameras, lamps = make_objects(rng, [7, 5, 9]), make_cameras(rng, 3), make_lamps(rng, 3)
+
+    def draw(count: int, seed: int) -> Tensor:
+        options: dict[str, Any] = {"size": (64, 96), "grain": 0.0, "seeds": torch.full((3,), seed)}
+        return ops.render(objects, cameras, lamps, samples=count, **options).picture.float()
+
+    change = draw(samples, 1) - draw(REFERENCE, 5)
+    assert (change.abs().mean((1, 2, 3)) <= most_different).all()
+    assert (change.mean((1, 2, 3)).abs() <= most_biased).all()
+    assert ((change.abs().amax(-1) <= 8).float().mean((1, 2)) >= least_alike).all()
+
+
 def test_grain_has_its_size() -> None:
     plain = levels(empty()).double()
     usual, bright = (plain - 105).abs() <= 6, plain >= 140

@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit_pictures import read_json
+import torch
+from kit_pictures import attribute_checkpoint, genuine_file, read_json
 
+from pyvqa.cli.main import main
+from pyvqa.systems.ns_vqa.build import build_attributes
 from pyvqa.systems.ns_vqa.detections import read_detections
+from pyvqa.systems.ns_vqa.folder import AttributesPart, write_model
 from pyvqa.systems.ns_vqa.objects import Suppression, make_objects, read_truth
+from pyvqa.systems.ns_vqa.upstream import attributes_from_upstream
 
 RUNS = pytest.mark.kit("ns_vqa", "scene_parse/proposals_*.json.gz")
+PARSED = pytest.mark.kit("ns_vqa", "scene_parse/scenes_parsed_cat_label_*.json")
 PICKLED = pytest.mark.kit("ns_vqa", "scene_parse/detections.pkl")
 
 
@@ -61,3 +67,53 @@ def test_detections_of_the_original(case: Path) -> None:
         for row in range(*ours.offsets[picture : picture + 2]):
             key = (picture, int(ours.classes[row]), *ours.boxes[row].tolist())
             assert ours.masks[row] == rows[(*key, float(ours.scores[row]))]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("clevr")
+
+
+def fill(root: Path, kit: Path) -> None:
+    """Lay the kit's pictures where the original looks for them, and its network in MODEL."""
+    if (root / "MODEL").is_dir():
+        return
+    folder = root / "images/val"
+    folder.mkdir(parents=True)
+    for index, name in enumerate(read_json(kit / "images.json")["image_filenames"]):
+        (folder / f"CLEVR_val_{index:06d}.png").symlink_to(genuine_file(name))
+    config, weights, _ = attributes_from_upstream(attribute_checkpoint(kit, 6))
+    network = build_attributes(config).eval()
+    network.load_state_dict(weights)
+    (root / "MODEL").mkdir()
+    part = AttributesPart(network, config)
+    write_model(root / "MODEL", "a card", attributes=part, dtype=torch.float32)
+
+
+@PARSED
+def test_scenes_of_the_original(case: Path, root: Path, tmp_path: Path) -> None:
+    """The whole file: batches of 50 objects in file order, each normalised by itself."""
+    fill(root, case.parent)
+    out = tmp_path / "scenes.json"
+    words = ["--model", root / "MODEL", "--root", root, "--split", "val", "--out", out]
+    words += ["--objects", case.with_name("proposals_no_gt.json.gz")]
+    words += ["--labels", "detector" if case.stem.endswith("1") else "network"]
+    assert main(["prepare", "clevr-scenes", *map(str, words)]) == 0
+    ours, expected = read_json(out), read_json(case)
+    assert list(ours) == list(expected)
+    assert ours["info"] == expected["info"]
+    assert len(ours["scenes"]) == len(expected["scenes"])
+    seen = 0
+    for mine, theirs in zip(ours["scenes"], expected["scenes"], strict=True):
+        assert list(mine) == list(theirs)
+        assert (mine["image_index"], mine["image_filename"]) == (
+            theirs["image_index"],
+            theirs["image_filename"],
+        )
+        assert len(mine["objects"]) == len(theirs["objects"])
+        for one, other in zip(mine["objects"], theirs["objects"], strict=True):
+            assert list(one) == list(other)
+            assert one.pop("position") == pytest.approx(other.pop("position"), rel=0, abs=1e-3)
+            assert one == other
+            seen += 1
+    assert seen > 0

@@ -80,7 +80,8 @@ class PerceptionConfig:
     # Drop the lesser of two objects with a higher overlap; off, as the original: both stay.
     suppression: bool = True
     iou: float = setting(0.5, minimum=0.0)  # intersection over union
-    iomin: float = setting(0.5, minimum=0.0)  # intersection over the smaller one
+    # Intersection over the smaller one: lenient, for slivers of what stands behind something else.
+    iomin: float = setting(0.8, minimum=0.0)
     # Take color, material and shape from the detector where its classes tell them.
     category_labels: bool = True
     batch_size: int = setting(50, minimum=1)  # objects described at once
@@ -192,6 +193,7 @@ class PictureDataConfig:
     # world, so many make an epoch; every epoch has new ones.
     pictures: int = setting(3500, minimum=1)
     val_pictures: int = setting(200, minimum=0)  # of the world
+    least_objects: int = setting(3, minimum=1)  # in a picture of the world to train on
     samples: int = setting(TRAINING_QUALITY, minimum=1)  # rays a pixel of the world's pictures
 
 
@@ -200,6 +202,7 @@ class DetectorTrainConfig(RunConfig):
     """Training of the detector (ns-vqa scene_parse/mask_rcnn/tools/train_net_step.py)."""
 
     init: str | None = None  # a ResNet's weight file (.pth, .safetensors) to begin with
+    start: str | None = None  # or a model or run folder whose network to go on with
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     data: PictureDataConfig = field(default_factory=PictureDataConfig)
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(name="sgd", lr=0.01))
@@ -229,6 +232,7 @@ class AttributesTrainConfig(RunConfig):
     """Training of the attribute network (ns-vqa scene_parse/attr_net/tools/run_train.py)."""
 
     init: str | None = None  # a ResNet's weight file (.pth, .safetensors) to begin with
+    start: str | None = None  # or a model or run folder whose network to go on with
     attributes: AttributesConfig = field(default_factory=AttributesConfig)
     data: ObjectDataConfig = field(default_factory=ObjectDataConfig)
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=2e-3))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pyvqa.data.clevr_questions import ClevrVocabulary
-from pyvqa.errors import CheckpointError
+from pyvqa.errors import CheckpointError, ConfigError
 from pyvqa.files import write_text
 from pyvqa.nn.mask_rcnn import MaskRcnn
 from pyvqa.nn.resnet import ResNet
@@ -173,6 +173,23 @@ def _absent(folder: Path, network: str) -> CheckpointError:
         f"{folder}: holds no {network}; give a model that has one, "
         "or convert or train one into a folder of its own"
     )
+
+
+def begin_with(
+    network: nn.Module, backbone: ResNet, name: str, *, init: str | None, start: str | None
+) -> None:
+    """Fill a network in training: its ResNet from a weight file, or all of it from a model.
+
+    Raises:
+        ConfigError: both are given.
+        CheckpointError, DataError: the file or model cannot be read, or does not fit.
+    """
+    if init is not None and start is not None:
+        raise ConfigError("init and start are both set; a network begins with one of them")
+    if init is not None:
+        start_backbone(backbone, init)
+    if start is not None:
+        load_network(find_model(start) / f"{name}.safetensors", network)
 
 
 def start_backbone(backbone: ResNet, path: str) -> None:

@@ -21,6 +21,7 @@ from pyvqa.systems.ns_vqa.config import ObjectDataConfig, PictureDataConfig
 from pyvqa.systems.ns_vqa.model.attributes import decode_attributes
 from pyvqa.train.order import batches_in_epoch, epoch_order, global_batch, mix, share
 from pyvqa.world import camera
+from pyvqa.world.scenes import SceneSettings, check_scene_settings
 from pyvqa.world.staging import Quality, stage
 from pyvqa.world.visible import sample_visible_scenes
 
@@ -45,6 +46,8 @@ class WorldPictures:
         self.batch_size, self.seed = batch_size, mix(seed, _TRAINING)
         self.length = max(1, data.pictures // batch_size)
         self.quality = Quality(camera.WIDTH, camera.HEIGHT, data.samples)
+        self.scenes = SceneSettings(least=data.least_objects)
+        check_scene_settings(self.seed, self.scenes)
 
     def __len__(self) -> int:
         return self.length
@@ -53,12 +56,14 @@ class WorldPictures:
         """Give one share of a global batch."""
         first = (epoch * self.length + index) * self.batch_size
         numbers = share(np.arange(first, first + self.batch_size), rank, ranks)
-        return world_pictures(self.seed, int(numbers[0]), len(numbers), self.quality)
+        return world_pictures(self.seed, int(numbers[0]), len(numbers), self.quality, self.scenes)
 
 
-def world_pictures(seed: int, first: int, count: int, quality: Quality) -> PictureBatch:
+def world_pictures(
+    seed: int, first: int, count: int, quality: Quality, settings: SceneSettings | None = None
+) -> PictureBatch:
     """Make pictures first..first+count-1 of a seed."""
-    scenes, _, _ = sample_visible_scenes(seed, first, count)
+    scenes, _, _ = sample_visible_scenes(seed, first, count, settings)
     made = stage(scenes).render(quality)
     records = scenes.records("train")
     numbers = torch.arange(max(len(r["objects"]) for r in records), dtype=torch.int16)

@@ -18,7 +18,7 @@ from pyvqa.nn.roi_targets import boxes_of_masks
 from pyvqa.ops import paste_masks, roi_align
 from pyvqa.systems.ns_vqa.build import build_attributes
 from pyvqa.systems.ns_vqa.config import AttributesTrainConfig
-from pyvqa.systems.ns_vqa.folder import AttributesPart, start_backbone, write_model
+from pyvqa.systems.ns_vqa.folder import AttributesPart, begin_with, write_model
 from pyvqa.systems.ns_vqa.model.attributes import (
     BLOCKS,
     AttributeNetwork,
@@ -67,8 +67,7 @@ def source(config: AttributesTrainConfig) -> WorldPictures | FolderPictures:
 def build(config: AttributesTrainConfig, source: Source) -> AttributesState:
     """Make the network and its optimiser; read what to begin with and what to validate on."""
     network = build_attributes(config.attributes)
-    if config.init is not None:
-        start_backbone(network, config.init)
+    begin_with(network, network, NETWORK, init=config.init, start=config.start)
     return AttributesState(
         networks={NETWORK: network},
         optimisers={NETWORK: build_optimiser(network.parameters(), config.optim)},
@@ -162,7 +161,9 @@ def export(state: AttributesState, config: AttributesTrainConfig, folder: Path) 
     """Write the model folder."""
     data = "the built-in world" if config.data.root is None else "a CLEVR-mini folder"
     card = (
-        f"# NS-VQA attribute network\n\n- stage: {config.stage}\n- data: objects of {data}\n"
+        f"# NS-VQA attribute network\n\n- stage: {config.stage}\n"
+        f"- began with: {config.start or config.init or 'fresh weights'}\n"
+        f"- data: objects of {data}\n"
         f"- pictures of an update: {config.train.batch_size}\n- seed: {config.train.seed}\n"
     )
     write_model(folder, card, attributes=AttributesPart(state.network, config.attributes))

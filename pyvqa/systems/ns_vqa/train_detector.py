@@ -16,7 +16,7 @@ from pyvqa.nn.roi_targets import Truth, boxes_of_masks
 from pyvqa.ops import mask_iou, match_masks, pack_masks
 from pyvqa.systems.ns_vqa.build import build_detector, prepare_pictures
 from pyvqa.systems.ns_vqa.config import DetectorTrainConfig, PerceptionConfig
-from pyvqa.systems.ns_vqa.folder import DetectorPart, start_backbone, write_model
+from pyvqa.systems.ns_vqa.folder import DetectorPart, begin_with, write_model
 from pyvqa.systems.ns_vqa.model.detector import class_of
 from pyvqa.systems.ns_vqa.perception import detect, keep_objects
 from pyvqa.systems.ns_vqa.pictures import (
@@ -59,15 +59,14 @@ def source(config: DetectorTrainConfig) -> WorldPictures | FolderPictures:
 
 def build(config: DetectorTrainConfig, source: Source) -> DetectorState:
     """Make the detector and its optimiser; read what to begin with and what to validate on."""
-    if config.detector.frozen_stages and config.init is None:
+    if config.detector.frozen_stages and config.init is None and config.start is None:
         raise ConfigError(
             f"detector.frozen_stages is {config.detector.frozen_stages}, but stages without "
             "trained weights must not be frozen: give init=FILE (a ResNet's weights), or set "
             "detector.frozen_stages=0"
         )
     detector = build_detector(config.detector)
-    if config.init is not None:
-        start_backbone(detector.backbone, config.init)
+    begin_with(detector, detector.backbone, NETWORK, init=config.init, start=config.start)
     return DetectorState(
         networks={NETWORK: detector},
         optimisers={NETWORK: build_optimiser(_groups(detector, config), config.optim)},
@@ -168,7 +167,9 @@ def export(state: DetectorState, config: DetectorTrainConfig, folder: Path) -> N
     """Write the model folder."""
     data = "the built-in world" if config.data.root is None else "a CLEVR-mini folder"
     card = (
-        f"# NS-VQA detector\n\n- stage: {config.stage}\n- data: pictures of {data}\n"
+        f"# NS-VQA detector\n\n- stage: {config.stage}\n"
+        f"- began with: {config.start or config.init or 'fresh weights'}\n"
+        f"- data: pictures of {data}\n"
         f"- updates: {int(state.counters['updates'])} of {config.train.batch_size} pictures\n"
         f"- seed: {config.train.seed}\n"
     )

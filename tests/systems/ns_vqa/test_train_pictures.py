@@ -118,6 +118,14 @@ def test_a_batch_shows_what_it_says():
             assert np.corrcoef(middle[axis], where[axis])[0, 1] > 0.8
 
 
+def test_pictures_can_be_crowded():
+    crowded = PictureDataConfig(samples=1, least_objects=9)
+    batch = picture_source(crowded, 4, seed=5).batch(0, 0, 0, 1)
+    assert min(map(len, batch.objects)) >= 9
+    with pytest.raises(ConfigError, match="objects"):
+        picture_source(PictureDataConfig(samples=1, least_objects=11), 4, seed=5)
+
+
 def test_validation_is_apart_from_training(mini):
     data = of_world()
     known = picture_source(data, 3, seed=5).batch(0, 0, 0, 1)
@@ -340,6 +348,20 @@ def test_weights_of_a_file_are_taken_over(name, tmp_path):
     save_file(backbone, tmp_path / "backbone.safetensors")
     with pytest.raises(CheckpointError, match=r"layer2\.0\.conv1\.weight is missing"):
         train(name, tmp_path / "fourth", f"init={tmp_path / 'backbone.safetensors'}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_goes_on_with_a_model(name, tmp_path):
+    train(name, tmp_path / "first")
+    train(name, tmp_path / "second", f"start={tmp_path / 'first'}", "optim.lr=0", "train.steps=1")
+    first, second = (
+        load_file(tmp_path / run / f"model/{name}.safetensors") for run in ("first", "second")
+    )
+    trained = [key for key in first if "running" not in key and "num_batches" not in key]
+    assert all(torch.equal(first[key], second[key]) for key in trained)
+    assert f"began with: {tmp_path / 'first'}" in (tmp_path / "second/model/card.md").read_text()
+    with pytest.raises(ConfigError, match="both set"):
+        train(name, tmp_path / "third", f"start={tmp_path / 'first'}", "init=x.pth")
 
 
 def test_frozen_stages_need_trained_weights(tmp_path):
