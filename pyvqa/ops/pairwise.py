@@ -70,8 +70,8 @@ class PairLayout:
             )
         if not 1 <= len(self.sizes) <= MOST_CHUNKS:
             raise ValueError(f"pairwise: 1 to {MOST_CHUNKS} chunks, got {len(self.sizes)}")
-        if min(self.sizes) < 1 or min(self.ranks) < 1:
-            raise ValueError("pairwise: sizes and ranks of chunks must be 1 or more")
+        if min(self.sizes) < 0 or min(self.ranks) < 1:
+            raise ValueError("pairwise: chunks have sizes of 0 or more and ranks of 1 or more")
         changes = [
             group
             for group, last in zip(self.groups, (None, *self.groups), strict=False)
