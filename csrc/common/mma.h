@@ -26,7 +26,8 @@ constexpr int kLeastTileCapability = 80;
 __device__ __forceinline__ void multiply_tiles(float (&d)[4], const uint32_t (&a)[4],
                                                const uint32_t (&b)[2]) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
       "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
@@ -51,8 +52,8 @@ inline void multiply_tiles(float (&d)[4], const uint32_t (&a)[4], const uint32_t
         columns[side][word] = __shfl_sync(0xffffffffu, b[word], 4 * (2 * t + side) + from);
     for (int out = 0; out < 4; ++out)
       for (int k = 0; k < 4; ++k)
-        d[out] += half_word(rows[k / 2 * 2 + out / 2], k % 2) *
-                  half_word(columns[out % 2][k / 2], k % 2);
+        d[out] +=
+            half_word(rows[k / 2 * 2 + out / 2], k % 2) * half_word(columns[out % 2][k / 2], k % 2);
   }
 }
 #endif

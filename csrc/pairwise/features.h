@@ -85,8 +85,7 @@ void undo_roots(const PairLayout& layout, const T* y, const T* inverses, T* slop
       sums += load_first_lanes(from + k, left) * load_first_lanes(to + k, left);
       along = sum_of_lanes<T>(sums);
     }
-    for (int32_t k = 0; k < group.features; ++k)
-      to[k] = root_slope(from[k], to[k], along, inverse);
+    for (int32_t k = 0; k < group.features; ++k) to[k] = root_slope(from[k], to[k], along, inverse);
   }
 }
 

@@ -179,7 +179,8 @@ void largest_outputs(const ForwardJob& job, const ForwardTask& task, void* work)
       fill_panel<Terms>(job, task, task.members[task.first + n], first, rows, panels + n * panel,
                         y);
     for (int64_t block = 0; block < weight_blocks<Terms>(sizes); ++block) {
-      const Word* weights = static_cast<const Word*>(job.packed) + block * block_words<Terms>(sizes);
+      const Word* weights =
+          static_cast<const Word*>(job.packed) + block * block_words<Terms>(sizes);
       const int64_t output = block * kBlockOutputs<Terms>, beyond = sizes.outputs - output,
                     count = beyond < kBlockOutputs<Terms> ? beyond : kBlockOutputs<Terms>;
       const bool last = rows == left;
@@ -189,7 +190,8 @@ void largest_outputs(const ForwardJob& job, const ForwardTask& task, void* work)
         const int64_t at =
             (task.image * sizes.regions + task.members[task.first + n]) * sizes.outputs + output;
         Best<T> best{};
-        if (first > 0) load_best<Terms>(static_cast<T*>(job.out) + at, job.argmax + at, count, best);
+        if (first > 0)
+          load_best<Terms>(static_cast<T*>(job.out) + at, job.argmax + at, count, best);
         largest_of_panel<Terms>(job, weights, panels + n * panel, rows, task.members + first, best);
         store_best<Terms>(best, bias, count, static_cast<T*>(job.out) + at, job.argmax + at);
       }

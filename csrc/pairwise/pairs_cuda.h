@@ -36,8 +36,7 @@ struct Largest {
 
   // Regions come in rising order: a larger value wins, and so does the first NaN.
   __device__ __forceinline__ void take(T other, int32_t other_region) {
-    const bool wins =
-        region < 0 || other > value || (other != other && value == value);
+    const bool wins = region < 0 || other > value || (other != other && value == value);
     if (!wins) return;
     value = other;
     region = other_region;

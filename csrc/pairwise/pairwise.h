@@ -27,8 +27,8 @@ struct PairChunk {
 };
 
 struct PairGroup {
-  int32_t first, end;          // its chunks
-  int32_t feature, features;   // its features
+  int32_t first, end;         // its chunks
+  int32_t feature, features;  // its features
   bool normalised;
 };
 

@@ -85,8 +85,7 @@ __global__ void __launch_bounds__(kPairBlock) write_pair_slopes(CudaBackward job
     T* slopes = static_cast<T*>(job.slopes) + pair * sizes.features;
     gather_weights(job, pair / sizes.regions, pair % sizes.regions, lane, slopes);
     __syncwarp();
-    undo_roots_of_warp(pairs.layout,
-                       static_cast<const T*>(pairs.features) + pair * sizes.features,
+    undo_roots_of_warp(pairs.layout, static_cast<const T*>(pairs.features) + pair * sizes.features,
                        static_cast<const T*>(pairs.inverses) + pair * pairs.layout.group_count,
                        lane, slopes);
   }
@@ -112,8 +111,8 @@ __global__ void __launch_bounds__(kPairBlock) write_left_slopes(CudaBackward job
   for (int64_t n = blockIdx.x; n < pairs.count; n += gridDim.x) {
     const int64_t region = pairs.first + n;
     const T* slopes = static_cast<const T*>(job.slopes) + n * sizes.regions * sizes.features;
-    const T* right = static_cast<const T*>(pairs.right) +
-                     region / sizes.regions * sizes.regions * sizes.factors;
+    const T* right =
+        static_cast<const T*>(pairs.right) + region / sizes.regions * sizes.regions * sizes.factors;
     T* to = static_cast<T*>(job.left_grad) + region * sizes.factors;
     for_own_factors(pairs.layout, [&](int64_t factor, int64_t feature) {
       T sum = T(0);
@@ -139,9 +138,9 @@ __global__ void __launch_bounds__(kPairBlock) add_right_slopes(CudaBackward job)
     for_own_factors(pairs.layout, [&](int64_t factor, int64_t feature) {
       T sum = to[factor];
       for (int64_t n = start < 0 ? 0 : start; n < (stop < pairs.count ? stop : pairs.count); ++n)
-        sum += static_cast<const T*>(
-                   job.slopes)[(n * sizes.regions + j) * sizes.features + feature] *
-               left[n * sizes.factors + factor];
+        sum +=
+            static_cast<const T*>(job.slopes)[(n * sizes.regions + j) * sizes.features + feature] *
+            left[n * sizes.factors + factor];
       to[factor] = sum;
     });
   }
@@ -178,13 +177,13 @@ template <class T>
 cudaError_t launch_slopes(const CudaBackward& job, cudaStream_t stream) {
   const PairSizes& sizes = job.pairs.sizes;
   const int64_t pairs = job.pairs.count * sizes.regions;
-  const int64_t images = (job.pairs.first + job.pairs.count - 1) / sizes.regions -
-                         job.pairs.first / sizes.regions + 1;
-  cudaError_t status = launch(write_pair_slopes<T>, blocks_for(pairs, kPairWarps), kPairBlock, 0,
-                              stream, job);
+  const int64_t images =
+      (job.pairs.first + job.pairs.count - 1) / sizes.regions - job.pairs.first / sizes.regions + 1;
+  cudaError_t status =
+      launch(write_pair_slopes<T>, blocks_for(pairs, kPairWarps), kPairBlock, 0, stream, job);
   if (status == cudaSuccess)
-    status = launch(write_left_slopes<T>, blocks_for(job.pairs.count, 1), kPairBlock, 0, stream,
-                    job);
+    status =
+        launch(write_left_slopes<T>, blocks_for(job.pairs.count, 1), kPairBlock, 0, stream, job);
   if (status == cudaSuccess)
     status = launch(add_right_slopes<T>, blocks_for(images * sizes.regions, 1), kPairBlock, 0,
                     stream, job);

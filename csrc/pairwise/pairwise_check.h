@@ -9,6 +9,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <string>
 #include <tuple>
 #include <vector>
 
@@ -36,8 +37,7 @@ inline void check_like(const Tensor& t, const Tensor& left, ScalarType type, con
 // Lists of integers as text, for errors.
 inline std::string shape_of(const Tensor& t) {
   std::string text = "[";
-  for (int64_t d = 0; d < t.dim(); ++d)
-    text += (d > 0 ? ", " : "") + std::to_string(t.size(d));
+  for (int64_t d = 0; d < t.dim(); ++d) text += (d > 0 ? ", " : "") + std::to_string(t.size(d));
   return text + "]";
 }
 
@@ -45,20 +45,21 @@ inline std::unique_ptr<PairLayout> make_layout(const std::vector<int64_t>& sizes
                                                const std::vector<int64_t>& ranks,
                                                const std::vector<int64_t>& groups) {
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
-  STD_TORCH_CHECK(sizes.size() == ranks.size() && sizes.size() == groups.size(), "pairwise: ",
-                  sizes.size(), " sizes, ", ranks.size(), " ranks and ", groups.size(), " groups");
+  STD_TORCH_CHECK(sizes.size() == ranks.size() && sizes.size() == groups.size(),
+                  "pairwise: ", sizes.size(), " sizes, ", ranks.size(), " ranks and ",
+                  groups.size(), " groups");
   STD_TORCH_CHECK(!sizes.empty() && sizes.size() <= kMostChunks, "pairwise: 1 to ", kMostChunks,
                   " chunks, got ", sizes.size());
   auto layout = std::make_unique<PairLayout>();
   for (size_t c = 0; c < sizes.size(); ++c) {
-    STD_TORCH_CHECK(sizes[c] >= 0 && sizes[c] <= kMost && ranks[c] >= 1 && ranks[c] <= kMost &&
-                        groups[c] >= -1,
-                    "pairwise: chunk ", c, " has size ", sizes[c], ", rank ", ranks[c],
-                    " and group ", groups[c]);
+    STD_TORCH_CHECK(
+        sizes[c] >= 0 && sizes[c] <= kMost && ranks[c] >= 1 && ranks[c] <= kMost && groups[c] >= -1,
+        "pairwise: chunk ", c, " has size ", sizes[c], ", rank ", ranks[c], " and group ",
+        groups[c]);
     if (c == 0 || groups[c] < 0 || groups[c] != groups[c - 1]) {
       const int32_t first = static_cast<int32_t>(c);
-      layout->groups[layout->group_count++] = {
-          first, first, static_cast<int32_t>(layout->features), 0, groups[c] >= 0};
+      layout->groups[layout->group_count++] = {first, first, static_cast<int32_t>(layout->features),
+                                               0, groups[c] >= 0};
     }
     PairGroup& group = layout->groups[layout->group_count - 1];
     layout->chunks[c] = {static_cast<int32_t>(sizes[c]), static_cast<int32_t>(ranks[c]),
@@ -128,10 +129,9 @@ struct ForwardTensors : PairTensors {
     }
     if (all_mask.has_value()) {
       check_like(*all_mask, left, ScalarType::Bool, "mask");
-      STD_TORCH_CHECK(all_mask->dim() == 2 && all_mask->size(0) == batch &&
-                          all_mask->size(1) == sizes.regions,
-                      "pairwise: mask must be [", batch, ", ", sizes.regions, "], got ",
-                      shape_of(*all_mask));
+      STD_TORCH_CHECK(
+          all_mask->dim() == 2 && all_mask->size(0) == batch && all_mask->size(1) == sizes.regions,
+          "pairwise: mask must be [", batch, ", ", sizes.regions, "], got ", shape_of(*all_mask));
       mask = dense(*all_mask);
     }
     out = torch::stable::new_empty(left, {batch, sizes.regions, sizes.outputs});

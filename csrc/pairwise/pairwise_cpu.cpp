@@ -52,8 +52,8 @@ struct Members {
 
   ForwardTask of_image(int64_t image) const {
     const size_t list = start.size() == 2 ? 0 : static_cast<size_t>(image);
-    return {image, regions.data() + start[list], static_cast<int32_t>(start[list + 1] - start[list]),
-            0, 0};
+    return {image, regions.data() + start[list],
+            static_cast<int32_t>(start[list + 1] - start[list]), 0, 0};
   }
 };
 
@@ -64,8 +64,7 @@ std::vector<ForwardTask> make_tasks(const ForwardTensors& t, const Members& memb
   for (int64_t image = 0; image < t.batch; ++image) {
     ForwardTask task = members.of_image(image);
     if (task.member_count == 0) continue;
-    const int64_t fit =
-        std::clamp<int64_t>(pairs / task.member_count, 1, kMostTaskRegions);
+    const int64_t fit = std::clamp<int64_t>(pairs / task.member_count, 1, kMostTaskRegions);
     const int64_t count = (task.member_count + fit - 1) / fit;
     for (int64_t n = 0; n < count; ++n) {  // evenly
       task.first = static_cast<int32_t>(task.member_count * n / count);
@@ -100,11 +99,12 @@ Tensor pack(const ForwardTensors& t, PairPrecision precision) {
   return packed;
 }
 
-std::tuple<Tensor, Tensor> pairwise_max_cpu(
-    const Tensor& left, const Tensor& right, const Tensor& weight,
-    const std::optional<Tensor>& bias, const std::optional<Tensor>& mask,
-    const std::vector<int64_t>& sizes, const std::vector<int64_t>& ranks,
-    const std::vector<int64_t>& groups, bool bfloat16) {
+std::tuple<Tensor, Tensor> pairwise_max_cpu(const Tensor& left, const Tensor& right,
+                                            const Tensor& weight, const std::optional<Tensor>& bias,
+                                            const std::optional<Tensor>& mask,
+                                            const std::vector<int64_t>& sizes,
+                                            const std::vector<int64_t>& ranks,
+                                            const std::vector<int64_t>& groups, bool bfloat16) {
   const ForwardTensors t(left, right, weight, bias, mask, sizes, ranks, groups, bfloat16);
   if (t.is_empty()) return {t.out, t.argmax};
   if (t.mask.has_value()) clear_masked(t);
@@ -126,8 +126,8 @@ std::tuple<Tensor, Tensor> pairwise_max_cpu(
                        std::min(pairs, t.sizes.regions)};
   int32_t most = 0;
   for (const ForwardTask& task : tasks) most = std::max(most, task.count);
-  const int64_t work_bytes = PV_DISPATCH(pairwise_panel_bytes)(t.sizes, precision, most, job.rows,
-                                                               t.layout->group_count);
+  const int64_t work_bytes =
+      PV_DISPATCH(pairwise_panel_bytes)(t.sizes, precision, most, job.rows, t.layout->group_count);
   torch::stable::parallel_for(
       0, static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end) {
         std::vector<double> work(static_cast<size_t>(work_bytes) / sizeof(double) + 1);
@@ -153,8 +153,8 @@ struct Rows {
 };
 
 void run_backward(const BackwardTensors& t) {
-  const int64_t stride = (t.sizes.features + 2 * kPairRowPad - 1) / kPairRowPad * kPairRowPad +
-                         kPairRowPad;
+  const int64_t stride =
+      (t.sizes.features + kPairRowPad - 1) / kPairRowPad * kPairRowPad + kPairRowPad;
   const int64_t rows = std::min(t.sizes.regions, t.sizes.outputs);
   const int64_t row_bytes = 2 * stride * static_cast<int64_t>(t.left.element_size());
   const int64_t threads = std::max<int64_t>(1, torch::stable::get_num_threads());
@@ -186,15 +186,13 @@ void run_backward(const BackwardTensors& t) {
   for (int64_t first = 0; first < regions; first += wave) {
     job.first = first;
     job.count = std::min(wave, regions - first);
-    torch::stable::parallel_for(0, job.count, std::max<int64_t>(1, each / 2),
-                                [&](int64_t begin, int64_t end) {
-                                  PV_DISPATCH(pairwise_slopes)(job, begin, end);
-                                });
+    torch::stable::parallel_for(
+        0, job.count, std::max<int64_t>(1, each / 2),
+        [&](int64_t begin, int64_t end) { PV_DISPATCH(pairwise_slopes)(job, begin, end); });
     torch::stable::parallel_for(0, t.sizes.outputs, 64, [&](int64_t begin, int64_t end) {
       PV_DISPATCH(pairwise_weight_slopes)(job, begin, end);
     });
-    const int64_t images =
-        (first + job.count - 1) / t.sizes.regions - first / t.sizes.regions + 1;
+    const int64_t images = (first + job.count - 1) / t.sizes.regions - first / t.sizes.regions + 1;
     torch::stable::parallel_for(0, images * t.sizes.regions, 8, [&](int64_t begin, int64_t end) {
       PV_DISPATCH(pairwise_right_slopes)(job, begin, end);
     });

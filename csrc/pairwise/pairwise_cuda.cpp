@@ -31,19 +31,25 @@ CudaPairs pairs_of(const PairTensors& t) {
   return pairs;
 }
 
-std::tuple<Tensor, Tensor> pairwise_max_cuda(
-    const Tensor& left, const Tensor& right, const Tensor& weight,
-    const std::optional<Tensor>& bias, const std::optional<Tensor>& mask,
-    const std::vector<int64_t>& sizes, const std::vector<int64_t>& ranks,
-    const std::vector<int64_t>& groups, bool bfloat16) {
+std::tuple<Tensor, Tensor> pairwise_max_cuda(const Tensor& left, const Tensor& right,
+                                             const Tensor& weight,
+                                             const std::optional<Tensor>& bias,
+                                             const std::optional<Tensor>& mask,
+                                             const std::vector<int64_t>& sizes,
+                                             const std::vector<int64_t>& ranks,
+                                             const std::vector<int64_t>& groups, bool bfloat16) {
   const ForwardTensors t(left, right, weight, bias, mask, sizes, ranks, groups, bfloat16);
   if (t.is_empty()) return {t.out, t.argmax};
   const CudaScope scope(t.out);
   int32_t capability = 0, shared_bytes = 0;
   check_launch(device_limits(capability, shared_bytes), "pairwise");
-  CudaForward job{pairs_of(t), plan_tiles(t.sizes, bfloat16, capability),
-                  t.weight.data_ptr(), t.bias.has_value() ? t.bias->data_ptr() : nullptr,
-                  nullptr, t.out.data_ptr(), t.argmax.mutable_data_ptr<int32_t>()};
+  CudaForward job{pairs_of(t),
+                  plan_tiles(t.sizes, bfloat16, capability),
+                  t.weight.data_ptr(),
+                  t.bias.has_value() ? t.bias->data_ptr() : nullptr,
+                  nullptr,
+                  t.out.data_ptr(),
+                  t.argmax.mutable_data_ptr<int32_t>()};
   if (t.mask.has_value()) job.pairs.mask = static_cast<const uint8_t*>(t.mask->data_ptr());
   job.pairs.bfloat16 = bfloat16;
   const TilePlan& plan = job.plan;

@@ -54,7 +54,8 @@ __device__ void warp_features(const PairLayout& layout, const T* left, const T* 
 }
 
 template <class T>
-__global__ void __launch_bounds__(kPairBlock) write_features(CudaPairs job) {
+__global__ void __launch_bounds__(kPairBlock, sizeof(T) == 8 ? 2 : 4)
+    write_features(CudaPairs job) {
   const PairSizes& sizes = job.sizes;
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int64_t warps = int64_t{gridDim.x} * kPairWarps;
@@ -66,23 +67,23 @@ __global__ void __launch_bounds__(kPairBlock) write_features(CudaPairs job) {
     T* inverses = job.inverses == nullptr
                       ? nullptr
                       : static_cast<T*>(job.inverses) + pair * job.layout.group_count;
-    warp_features(job.layout, static_cast<const T*>(job.left) + region * sizes.factors,
-                  static_cast<const T*>(job.right) + other * sizes.factors, lane, inverses,
-                  [&](int32_t k, T value) { y[k] = job.bfloat16 ? rounded_to_bfloat16(value) : value; });
+    warp_features(
+        job.layout, static_cast<const T*>(job.left) + region * sizes.factors,
+        static_cast<const T*>(job.right) + other * sizes.factors, lane, inverses,
+        [&](int32_t k, T value) { y[k] = job.bfloat16 ? rounded_to_bfloat16(value) : value; });
   }
 }
 
 // The same as tiles of bfloat16; what pads them is zero.
-__global__ void __launch_bounds__(kPairBlock) write_feature_tiles(CudaPairs job, int64_t columns,
-                                                                  int64_t steps) {
+__global__ void __launch_bounds__(kPairBlock)
+    write_feature_tiles(CudaPairs job, int64_t columns, int64_t steps) {
   const PairSizes& sizes = job.sizes;
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int64_t padded = columns * kTileColumns, warps = int64_t{gridDim.x} * kPairWarps;
   int64_t pair = int64_t{blockIdx.x} * kPairWarps + threadIdx.x / 32;
   for (; pair < job.count * padded; pair += warps) {
     const int64_t n = pair / padded, column = pair % padded, region = job.first + n;
-    BFloat16* tiles =
-        static_cast<BFloat16*>(job.features) + n * region_tiles_size(columns, steps);
+    BFloat16* tiles = static_cast<BFloat16*>(job.features) + n * region_tiles_size(columns, steps);
     const int64_t known = column < sizes.regions ? sizes.features : 0;
     for (int64_t k = known + lane; k < steps * kTileDepth; k += 32)
       tiles[place_in_tiles(column, k, steps)] = BFloat16{0};
@@ -136,9 +137,8 @@ __device__ void multiply_operands(const Operands<T>& from, int row, int column,
     PV_UNROLL_ALL
     for (int p = 0; p < kOwnPairs; ++p) features[p] = from.features[k][column * kOwnPairs + p];
     PV_UNROLL_ALL
-    for (int o = 0; o < kOwnOutputs; ++o)
-      PV_UNROLL_ALL
-      for (int p = 0; p < kOwnPairs; ++p) sums[o][p] += weights[o] * features[p];
+    for (int o = 0; o < kOwnOutputs; ++o) PV_UNROLL_ALL
+    for (int p = 0; p < kOwnPairs; ++p) sums[o][p] += weights[o] * features[p];
   }
 }
 
@@ -150,8 +150,7 @@ __device__ void write_largest(const CudaForward& job, int64_t region, int64_t ou
   const bool takes_part = best.region >= 0;
   T bias = T(0);
   if (job.bias != nullptr && takes_part) bias = static_cast<const T*>(job.bias)[output];
-  static_cast<T*>(job.out)[region * sizes.outputs + output] =
-      takes_part ? best.value + bias : T(0);
+  static_cast<T*>(job.out)[region * sizes.outputs + output] = takes_part ? best.value + bias : T(0);
   job.argmax[region * sizes.outputs + output] = best.region;
 }
 
@@ -163,7 +162,8 @@ __device__ void largest_of_region(const CudaForward& job, int64_t n, int64_t out
   const int row = static_cast<int>(threadIdx.x / 32) * 4 + lane / 8;
   const int64_t region = job.pairs.first + n, image = region / sizes.regions * sizes.regions;
   const uint8_t* mask = job.pairs.mask;
-  const T* features = static_cast<const T*>(job.pairs.features) + n * sizes.regions * sizes.features;
+  const T* features =
+      static_cast<const T*>(job.pairs.features) + n * sizes.regions * sizes.features;
   Largest<T> best[kOwnOutputs];
   const bool takes_part = mask == nullptr || mask[region] != 0;
   for (int64_t first = 0; takes_part && first < sizes.regions; first += kPairs) {
@@ -208,8 +208,7 @@ constexpr unsigned kMostGridY = 65535;
 
 cudaError_t launch_features(const CudaPairs& job, const TilePlan& plan, cudaStream_t stream) {
   if (plan.tiles) {
-    const unsigned blocks =
-        blocks_for(job.count * plan.columns * kTileColumns, kPairWarps);
+    const unsigned blocks = blocks_for(job.count * plan.columns * kTileColumns, kPairWarps);
     return launch(write_feature_tiles, blocks, kPairBlock, 0, stream, job, plan.columns,
                   plan.steps);
   }

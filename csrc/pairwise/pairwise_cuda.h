@@ -12,11 +12,11 @@ namespace pyvqa {
 
 // Which products a device takes, and how its tiles lie in memory.
 struct TilePlan {
-  bool tiles;          // tensor cores; else plain products
-  int64_t steps;       // of kTileDepth features
-  int64_t together;    // column tiles that are summed at a time
-  int64_t columns;     // column tiles of a region: a multiple of that
-  int64_t rows;        // row tiles of outputs: a multiple of 4
+  bool tiles;        // tensor cores; else plain products
+  int64_t steps;     // of kTileDepth features
+  int64_t together;  // column tiles that are summed at a time
+  int64_t columns;   // column tiles of a region: a multiple of that
+  int64_t rows;      // row tiles of outputs: a multiple of 4
 };
 TilePlan plan_tiles(const PairSizes& sizes, bool bfloat16, int32_t capability);
 

@@ -68,15 +68,15 @@ constexpr int64_t kPairRowPad = 16;  // numbers behind a row of features
 // pairwise_slopes: of regions [begin, end) of the job: their rows, and the gradient of the left
 // factors. After that pairwise_weight_slopes, of outputs [begin, end), and pairwise_right_slopes,
 // of units [begin, end), of which every image that the job touches has N.
-#define PV_DECLARE(isa)                                                                           \
-  int64_t pairwise_weight_blocks_##isa(const PairSizes& sizes, PairPrecision precision);          \
-  int64_t pairwise_packed_bytes_##isa(const PairSizes& sizes, PairPrecision precision);           \
-  int64_t pairwise_panel_bytes_##isa(const PairSizes& sizes, PairPrecision precision,             \
-                                     int64_t nodes, int64_t rows, int64_t groups);                \
-  void pairwise_pack_##isa(const PackJob& job, int64_t begin, int64_t end);                       \
-  void pairwise_forward_##isa(const ForwardJob& job, const ForwardTask& task, void* work);        \
-  void pairwise_slopes_##isa(const BackwardJob& job, int64_t begin, int64_t end);                 \
-  void pairwise_weight_slopes_##isa(const BackwardJob& job, int64_t begin, int64_t end);          \
+#define PV_DECLARE(isa)                                                                    \
+  int64_t pairwise_weight_blocks_##isa(const PairSizes& sizes, PairPrecision precision);   \
+  int64_t pairwise_packed_bytes_##isa(const PairSizes& sizes, PairPrecision precision);    \
+  int64_t pairwise_panel_bytes_##isa(const PairSizes& sizes, PairPrecision precision,      \
+                                     int64_t nodes, int64_t rows, int64_t groups);         \
+  void pairwise_pack_##isa(const PackJob& job, int64_t begin, int64_t end);                \
+  void pairwise_forward_##isa(const ForwardJob& job, const ForwardTask& task, void* work); \
+  void pairwise_slopes_##isa(const BackwardJob& job, int64_t begin, int64_t end);          \
+  void pairwise_weight_slopes_##isa(const BackwardJob& job, int64_t begin, int64_t end);   \
   void pairwise_right_slopes_##isa(const BackwardJob& job, int64_t begin, int64_t end);
 PV_DECLARE(base)
 PV_DECLARE(avx2)

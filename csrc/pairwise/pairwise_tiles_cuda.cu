@@ -11,8 +11,8 @@
 namespace pyvqa {
 namespace {
 
-constexpr int kRowTiles = 4;         // of a warp: 64 outputs
-constexpr int kMostTogether = 5;     // column tiles: 40 pairs
+constexpr int kRowTiles = 4;      // of a warp: 64 outputs
+constexpr int kMostTogether = 5;  // column tiles: 40 pairs
 constexpr int kMostBlockRegions = 8;
 constexpr int64_t kBlocksWanted = 528;  // four for each multiprocessor of a large device
 
@@ -57,10 +57,8 @@ __device__ __forceinline__ void sum_tiles(const RowWords* rows, const ColumnWord
     PV_UNROLL_ALL
     for (int n = 0; n < kTogether; ++n) column[n] = columns[(n * steps + step) * 32];
     PV_UNROLL_ALL
-    for (int m = 0; m < kRowTiles; ++m)
-      PV_UNROLL_ALL
-      for (int n = 0; n < kTogether; ++n)
-        multiply_tiles(sums[m][n], row[m].word, column[n].word);
+    for (int m = 0; m < kRowTiles; ++m) PV_UNROLL_ALL
+    for (int n = 0; n < kTogether; ++n) multiply_tiles(sums[m][n], row[m].word, column[n].word);
   }
 }
 
@@ -79,37 +77,35 @@ __device__ void largest_of_tiles(const CudaForward& job, int64_t n, int64_t row_
     float sums[kRowTiles][kTogether][4] = {};
     sum_tiles<kTogether>(rows, columns + tile * steps * 32 + lane, steps, sums);
     PV_UNROLL_ALL
-    for (int c = 0; c < kTogether; ++c)
+    for (int c = 0; c < kTogether; ++c) PV_UNROLL_ALL
+    for (int side = 0; side < 2; ++side) {
+      const int64_t j = (tile + c) * kTileColumns + lane % 4 * 2 + side;
+      if (j >= sizes.regions || (mask != nullptr && mask[image + j] == 0)) continue;
       PV_UNROLL_ALL
-      for (int side = 0; side < 2; ++side) {
-        const int64_t j = (tile + c) * kTileColumns + lane % 4 * 2 + side;
-        if (j >= sizes.regions || (mask != nullptr && mask[image + j] == 0)) continue;
-        PV_UNROLL_ALL
-        for (int m = 0; m < kRowTiles; ++m) {
-          best[m][0].take(sums[m][c][side], static_cast<int32_t>(j));
-          best[m][1].take(sums[m][c][2 + side], static_cast<int32_t>(j));
-        }
+      for (int m = 0; m < kRowTiles; ++m) {
+        best[m][0].take(sums[m][c][side], static_cast<int32_t>(j));
+        best[m][1].take(sums[m][c][2 + side], static_cast<int32_t>(j));
       }
+    }
   }
   PV_UNROLL_ALL
-  for (int m = 0; m < kRowTiles; ++m)
+  for (int m = 0; m < kRowTiles; ++m) PV_UNROLL_ALL
+  for (int half = 0; half < 2; ++half) {
+    Largest<float>& largest = best[m][half];
     PV_UNROLL_ALL
-    for (int half = 0; half < 2; ++half) {
-      Largest<float>& largest = best[m][half];
-      PV_UNROLL_ALL
-      for (int lanes = 1; lanes < 4; lanes *= 2) {
-        const float value = __shfl_xor_sync(kWarp, largest.value, lanes);
-        largest.join(value, __shfl_xor_sync(kWarp, largest.region, lanes));
-      }
-      const int64_t output = (row_tile + m) * kTileRows + half * 8 + lane / 4;
-      if (lane % 4 != 0 || output >= sizes.outputs) continue;
-      const bool known = largest.region >= 0;
-      const float bias =
-          job.bias == nullptr || !known ? 0.0f : static_cast<const float*>(job.bias)[output];
-      static_cast<float*>(job.out)[region * sizes.outputs + output] =
-          known ? largest.value + bias : 0.0f;
-      job.argmax[region * sizes.outputs + output] = largest.region;
+    for (int lanes = 1; lanes < 4; lanes *= 2) {
+      const float value = __shfl_xor_sync(kWarp, largest.value, lanes);
+      largest.join(value, __shfl_xor_sync(kWarp, largest.region, lanes));
     }
+    const int64_t output = (row_tile + m) * kTileRows + half * 8 + lane / 4;
+    if (lane % 4 != 0 || output >= sizes.outputs) continue;
+    const bool known = largest.region >= 0;
+    const float bias =
+        job.bias == nullptr || !known ? 0.0f : static_cast<const float*>(job.bias)[output];
+    static_cast<float*>(job.out)[region * sizes.outputs + output] =
+        known ? largest.value + bias : 0.0f;
+    job.argmax[region * sizes.outputs + output] = largest.region;
+  }
 }
 
 // A block takes `regions` regions and every gridDim.y-th row of 64 outputs.
@@ -127,16 +123,14 @@ __global__ void __launch_bounds__(kPairBlock, 1) largest_by_tiles(CudaForward jo
     if constexpr (kShared) {
       ColumnWords* shared = dynamic_shared<ColumnWords>();
       __syncthreads();
-      for (int64_t at = threadIdx.x; at < count * words; at += kPairBlock)
-        shared[at] = columns[at];
+      for (int64_t at = threadIdx.x; at < count * words; at += kPairBlock) shared[at] = columns[at];
       __syncthreads();
       columns = shared;
     }
     const int64_t mine = (row_blocks - blockIdx.y + gridDim.y - 1) / gridDim.y;
     for (int64_t task = threadIdx.x / 32; task < mine * count; task += kPairWarps) {
       const int64_t n = task % count, row_block = task / count * gridDim.y + blockIdx.y;
-      largest_of_tiles<kTogether>(job, first + n, row_block * kRowTiles, columns + n * words,
-                                  lane);
+      largest_of_tiles<kTogether>(job, first + n, row_block * kRowTiles, columns + n * words, lane);
     }
   }
 }
@@ -145,7 +139,8 @@ template <int kTogether>
 cudaError_t launch_together(const CudaForward& job, int32_t shared_bytes, cudaStream_t stream) {
   const int64_t bytes = region_tiles_size(job.plan.columns, job.plan.steps) * 2;
   const int64_t fit = shared_bytes / bytes;
-  const int regions = static_cast<int>(fit < 1 || fit > kMostBlockRegions ? kMostBlockRegions : fit);
+  const int regions =
+      static_cast<int>(fit < 1 || fit > kMostBlockRegions ? kMostBlockRegions : fit);
   const int64_t groups = (job.pairs.count + regions - 1) / regions;
   const int64_t row_blocks = job.plan.rows / kRowTiles;
   const int64_t wanted = (kBlocksWanted + groups - 1) / groups;

@@ -158,8 +158,8 @@ def pair_features(left: Tensor, right: Tensor, layout: PairLayout) -> Tensor:
         products = []
         for size, rank in chunks:
             end = start + size * rank
-            a = left[..., start:end].unflatten(-1, (rank, size))
-            b = right[..., start:end].unflatten(-1, (rank, size))
+            a = left[..., start:end].reshape(*left.shape[:-1], rank, size)
+            b = right[..., start:end].reshape(*right.shape[:-1], rank, size)
             products.append(torch.einsum("...irk,...jrk->...ijk", a, b))
             start = end
         z = torch.cat(products, dim=-1)

@@ -14,7 +14,7 @@ LAYOUTS = {
     "uneven": PairLayout.of([7, 7, 7, 2], 2, "each"),
     "whole": PairLayout.of([5, 5, 3], 2, "whole"),
     "plain": PairLayout.of([3, 19], 1, "not"),
-    "one": PairLayout.of([1], 1, "each"),
+    "single": PairLayout.of([5], 1, "each"),
     "wide": PairLayout.of([40, 70], 5, "each"),
     "two": PairLayout.of([18, 18], 2, "each") + PairLayout.of([3, 3, 1], 4, "whole"),
     "empty chunk": PairLayout.of([3, 0, 2], 2, "each"),
@@ -38,7 +38,13 @@ class Case(NamedTuple):
     def arguments(self, bfloat16: bool = False) -> tuple[object, ...]:
         """What `torch.ops.pyvqa.pairwise_max` takes."""
         layout = self.layout
-        return (*self.tensors, list(layout.sizes), list(layout.ranks), list(layout.groups), bfloat16)
+        return (
+            *self.tensors,
+            list(layout.sizes),
+            list(layout.ranks),
+            list(layout.groups),
+            bfloat16,
+        )
 
     def to(self, dtype: torch.dtype) -> Case:
         def cast(t: Tensor | None) -> Tensor | None:

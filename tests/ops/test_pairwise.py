@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from ops import helpers
-from ops.pair_cases import LAYOUTS, Case, random_case
 from torch import Tensor
 
+from ops import helpers
+from ops.pair_cases import LAYOUTS, Case, random_case
 from pyvqa.ops import PairLayout, pair_features, pairwise_max
 from pyvqa.ops.pairwise import pairwise_max_reference
 
@@ -182,7 +182,7 @@ def test_masked_regions_get_no_gradient() -> None:
 # ---- bfloat16 products
 
 
-@pytest.mark.parametrize("layout", ["block", "wide", "two", "one"])
+@pytest.mark.parametrize("layout", ["block", "wide", "two", "single"])
 def test_bfloat16_rounds_the_factors_of_the_last_product(layout: str) -> None:
     case = random_case(layout, 2, 14, 50, dtype=torch.float32)
     out, winners = run(case, bfloat16=True)
@@ -352,10 +352,13 @@ def test_host_cuda(layout: str, dtype: torch.dtype) -> None:
     helpers.check_host_cuda("pairwise_max", case.arguments(), tolerance)
     out, winners = run(case)
     arguments = (out, *case.tensors[:3], winners, *case.arguments()[5:8])
-    helpers.check_host_cuda("pairwise_max_backward", arguments, 10 * tolerance)
+    # Gradients grow like 1 / sqrt(z) and take its rounding with them.
+    helpers.check_host_cuda("pairwise_max_backward", arguments, 300 * tolerance)
 
 
-@pytest.mark.parametrize("capability, shared", [("90", "232448"), ("80", "4096"), ("75", "65536")])
+@pytest.mark.parametrize(
+    ("capability", "shared"), [("90", "232448"), ("80", "4096"), ("75", "65536")]
+)
 def test_host_cuda_in_bfloat16(
     capability: str, shared: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -372,7 +375,7 @@ def test_host_cuda_in_bfloat16(
 
 def test_host_cuda_on_many_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     """More than 40 pairs a region: several turns of column tiles, and of plain ones."""
-    case = random_case("one", 1, 45, 8, dtype=torch.float32)
+    case = random_case("single", 1, 45, 8, dtype=torch.float32)
     helpers.check_host_cuda("pairwise_max", case.arguments(), 1e-6)
     case = random_case("block", 1, 45, 3, dtype=torch.float32)
     out, _ = OP(*case.arguments(True))
@@ -412,7 +415,7 @@ def test_bad_layouts_are_explained() -> None:
 
 
 @pytest.mark.parametrize(
-    "change, message",
+    ("change", "message"),
     [
         ({"left": torch.zeros(2, 6, 59)}, r"left must be \[B, N, 60\], got \[2, 6, 59\]"),
         ({"right": torch.zeros(2, 5, 60)}, r"right must be \[2, 6, 60\] as left"),
