@@ -31,7 +31,8 @@ struct Numbers {
   using Sum = T;
   using Word = T;
   using Words = typename Simd<T>::Vector;
-  static constexpr int kFeatures = 1;  // of a word
+  static constexpr int kFeatures = 1;    // of a word
+  static constexpr int64_t kPieces = 8;  // of a sum
   static PV_HD Words load(const Word* from) { return load_lanes(from); }
   static PV_HD Words broadcast(Word word) { return in_all_lanes(word); }
   static PV_HD void add(Words& sum, const Words& weights, const Words& features) {
@@ -46,6 +47,7 @@ struct BFloat16Pairs {
   using Word = uint32_t;
   using Words = __m512i;
   static constexpr int kFeatures = 2;
+  static constexpr int64_t kPieces = int64_t{1} << 40;  // their own rounding is larger
   static PV_HD Words load(const Word* from) { return _mm512_loadu_si512(from); }
   static PV_HD Words broadcast(Word word) { return _mm512_set1_epi32(static_cast<int>(word)); }
   static PV_HD void add(Simd<float>::Vector& sum, const Words& weights, const Words& features) {
@@ -80,18 +82,17 @@ struct Best {
   }
 };
 
-// One block of kCount pairs against one block of outputs.
+// Sums of kCount pairs over some pieces, added to `sums`.
 template <class Terms, int kCount>
-void multiply_block(const typename Terms::Word* weights, const typename Terms::Word* panel,
-                    int64_t pieces, const int32_t* regions, Best<typename Terms::Sum>& best) {
-  using T = typename Terms::Sum;
-  typename Simd<T>::Vector sums[kCount][2] = {};
+PV_HD void add_pieces(const typename Terms::Word* weights, const typename Terms::Word* panel,
+                      int64_t pieces,
+                      typename Simd<typename Terms::Sum>::Vector (&sums)[kCount][2]) {
   for (int64_t p = 0; p < pieces; ++p) {
 #pragma GCC unroll 4
     for (int k = 0; k < kPiece; ++k) {
       const typename Terms::Words first = Terms::load(weights),
-                                  second = Terms::load(weights + kLanes<T>);
-      weights += 2 * kLanes<T>;
+                                  second = Terms::load(weights + kLanes<typename Terms::Sum>);
+      weights += 2 * kLanes<typename Terms::Sum>;
 #pragma GCC unroll 12
       for (int row = 0; row < kCount; ++row) {
         const typename Terms::Words feature = Terms::broadcast(panel[row * kPiece + k]);
@@ -101,11 +102,31 @@ void multiply_block(const typename Terms::Word* weights, const typename Terms::W
     }
     panel += kRows * kPiece;
   }
+}
+
+// One block of kCount pairs against one block of outputs. Sums are made of shorter ones, which
+// halves their rounding.
+template <class Terms, int kCount>
+void multiply_block(const typename Terms::Word* weights, const typename Terms::Word* panel,
+                    int64_t pieces, const int32_t* regions, Best<typename Terms::Sum>& best) {
+  using T = typename Terms::Sum;
+  typename Simd<T>::Vector totals[kCount][2] = {};
+  for (int64_t p = 0; p < pieces; p += Terms::kPieces) {
+    typename Simd<T>::Vector sums[kCount][2] = {};
+    const int64_t left = pieces - p;
+    add_pieces<Terms, kCount>(weights + p * kPiece * 2 * kLanes<T>, panel + p * kRows * kPiece,
+                              left < Terms::kPieces ? left : Terms::kPieces, sums);
+#pragma GCC unroll 12
+    for (int row = 0; row < kCount; ++row) {
+      totals[row][0] += sums[row][0];
+      totals[row][1] += sums[row][1];
+    }
+  }
   int from = 0;
-  if (!best.any) best.start(sums[from], regions[from]), from = 1;
+  if (!best.any) best.start(totals[from], regions[from]), from = 1;
 #pragma GCC unroll 12
   for (int row = 0; row < kCount; ++row)
-    if (row >= from) best.take(sums[row], regions[row]);
+    if (row >= from) best.take(totals[row], regions[row]);
 }
 
 template <class Terms, int kCount = kRows>
