@@ -75,7 +75,8 @@ __device__ void undo_roots_of_warp(const PairLayout& layout, const T* y, const T
 }
 
 template <class T>
-__global__ void __launch_bounds__(kPairBlock) write_pair_slopes(CudaBackward job) {
+__global__ void __launch_bounds__(kPairBlock, sizeof(T) == 8 ? 2 : 4)
+    write_pair_slopes(CudaBackward job) {
   const CudaPairs& pairs = job.pairs;
   const PairSizes& sizes = pairs.sizes;
   const int lane = static_cast<int>(threadIdx.x % 32);

@@ -194,7 +194,8 @@ __device__ void largest_of_region(const CudaForward& job, int64_t n, int64_t out
 }
 
 template <class T>
-__global__ void __launch_bounds__(kPairBlock) largest_outputs(CudaForward job) {
+__global__ void __launch_bounds__(kPairBlock, sizeof(T) == 8 ? 2 : 3)
+    largest_outputs(CudaForward job) {
   __shared__ Operands<T> operands;
   for (int64_t n = blockIdx.x; n < job.pairs.count; n += gridDim.x)
     for (int64_t output = int64_t{blockIdx.y} * kOutputs; output < job.pairs.sizes.outputs;
