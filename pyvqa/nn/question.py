@@ -40,7 +40,7 @@ class QuestionEncoder(nn.Module):
     """Token ids to vectors.
 
     Args:
-        words: number of words, padding (id 0) not counted.
+        words: number of words, padding (number 0) among them.
         gru: reads the embedded words, [P, D] -> [P, H].
         attention: scores each word for G glimpses, whose weighted sums of outputs are put one
             behind the other; None: the output at the last word stands for the question.
@@ -48,7 +48,7 @@ class QuestionEncoder(nn.Module):
 
     def __init__(self, words: int, gru: PackedGru, attention: Attention | None) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(words + 1, gru.width, padding_idx=0)
+        self.embedding = nn.Embedding(words, gru.width, padding_idx=0)
         self.gru = gru
         self.attention = attention
 

@@ -163,6 +163,35 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
 
 
+def read_upstream(path: str | Path) -> Mapping[str, Any]:
+    """Load a table of weights that torch wrote, without running any code that it may hold.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or holds more than tensors and numbers.
+    """
+    checkpoint = read_torch(path)
+    if not isinstance(checkpoint, Mapping):
+        raise CheckpointError(
+            f"{path}: holds a {type(checkpoint).__name__}, not a table of weights"
+        )
+    return checkpoint
+
+
+def read_torch(path: str | Path) -> Any:
+    """Load what torch wrote, plain containers, numbers, texts and tensors; nothing in it is run.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or holds anything else.
+    """
+    if not Path(path).is_file():
+        raise CheckpointError(f"{path}: no such file; check the path")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many unrelated types for damaged files
+        reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
+        raise CheckpointError(f"{path}: cannot be read as weights ({reason})") from error
+
+
 def _write_tensors(folder: Path, state: State) -> dict[str, Any]:
     """Write all tensors of a state; give the numbers that go with them."""
     numbers: dict[str, Any] = {"optimisers": {}, "counters": {}}

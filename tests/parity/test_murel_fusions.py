@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from murel_kit import OUTPUT, cases, check_gradients, gradients
 
 from pyvqa.nn.fusions import FUSIONS, Fusion
-
-from murel_kit import OUTPUT, cases, check_gradients, gradients
 
 PRECISIONS = [torch.float64, torch.float32]
 

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from murel_kit import OUTPUT, cases, check_gradients, gradients
 from torch import Tensor
 
 from pyvqa.nn.gru import GruMasks, PackedGru
 from pyvqa.nn.recurrent import pack_full
-
-from murel_kit import OUTPUT, cases, check_gradients, gradients
 
 
 def joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

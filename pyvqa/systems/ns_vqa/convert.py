@@ -31,6 +31,7 @@ from pyvqa.systems.ns_vqa.upstream import (
     parser_from_upstream,
     parser_to_upstream,
 )
+from pyvqa.train.checkpoint import read_upstream
 
 
 def import_model(sources: Sequence[Path], vocabulary_file: Path | None, out: Path) -> int:
@@ -187,23 +188,3 @@ _EXPORTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "detector": _export_detector,
     "attributes": _export_attributes,
 }
-
-
-def read_upstream(path: str | Path) -> Mapping[str, Any]:
-    """Load an original .pt file without running any code that it may hold.
-
-    Raises:
-        CheckpointError: the file is missing, damaged or holds more than tensors and numbers.
-    """
-    if not Path(path).is_file():
-        raise CheckpointError(f"{path}: no such file; check the path")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many unrelated types for damaged files
-        reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
-        raise CheckpointError(f"{path}: cannot be read as weights ({reason})") from error
-    if not isinstance(checkpoint, Mapping):
-        raise CheckpointError(
-            f"{path}: holds a {type(checkpoint).__name__}, not a table of weights"
-        )
-    return checkpoint

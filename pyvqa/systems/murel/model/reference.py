@@ -1,0 +1,67 @@
+"""The pairwise module as first published: every pair laid out and fused by itself, plain torch.
+
+The definition that faster ways are held to, and their rival in the benchmarks
+(murel/models/networks/pairwise.py, block/models/networks/fusions/fusions.py).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pyvqa.nn.fusions import Block, Fusion
+from pyvqa.systems.murel.model.aggregate import reduce_regions
+from pyvqa.systems.murel.model.pairwise import Pairwise, Related
+
+
+def relate_pairs(
+    module: Pairwise, x: Tensor, coordinates: Tensor, valid: Tensor | None = None
+) -> Related:
+    """Relate regions [B, N, D] with boxes [B, N, 4], one pair after the other.
+
+    The same as `module(x, module.prepare(coordinates), valid)` but for the rounding.
+    """
+    count = x.shape[1]
+    inputs = x.detach() if module.detach_inputs else x
+    relation = x.new_zeros(())
+    for fusion, rows in ((module.coordinates, coordinates), (module.features, inputs)):
+        if fusion is not None:
+            first = rows[:, :, None].expand(-1, -1, count, -1).reshape(-1, rows.shape[2])
+            second = rows[:, None].expand(-1, count, -1, -1).reshape(-1, rows.shape[2])
+            relation = relation + _fuse(fusion, first, second)
+    relation = relation.view(-1, count, count, relation.shape[-1])
+    others = None if valid is None else valid.unsqueeze(1)
+    related, winner = reduce_regions(relation, module.aggregate, others)
+    if valid is not None:
+        related = related.masked_fill(~valid.unsqueeze(-1), 0.0)
+    return Related(related + x if module.residual else related, winner)
+
+
+def _fuse(fusion: Fusion, x0: Tensor, x1: Tensor) -> Tensor:
+    return block(fusion, x0, x1) if isinstance(fusion, Block) else fusion(x0, x1)
+
+
+def block(fusion: Block, x0: Tensor, x1: Tensor) -> Tensor:
+    """Fuse rows [P, D0] and [P, D1] by a Block fusion, every step an operation of its own."""
+    p = fusion.dropout_input
+    a = F.dropout(F.linear(x0, fusion.linear0.weight, fusion.linear0.bias), p, fusion.training)
+    b = F.dropout(F.linear(x1, fusion.linear1.weight, fusion.linear1.bias), p, fusion.training)
+    chunks = []
+    for c, (ac, bc) in enumerate(
+        zip(a.split(fusion.sizes, 1), b.split(fusion.sizes, 1), strict=True)
+    ):
+        product = fusion.merge_linears0[c](ac) * fusion.merge_linears1[c](bc)
+        chunks.append(product.view(-1, fusion.rank, ac.shape[1]).sum(1))
+        if fusion.pos_norm == "before_cat":
+            chunks[-1] = _root(chunks[-1])
+    z = torch.cat(chunks, 1)
+    if fusion.pos_norm == "after_cat":
+        z = _root(z)
+    z = F.dropout(z, fusion.dropout_pre_lin, fusion.training)
+    y = F.linear(z, fusion.linear_out.weight, fusion.linear_out.bias)
+    return F.dropout(y, fusion.dropout_output, fusion.training)
+
+
+def _root(z: Tensor) -> Tensor:
+    return F.normalize(torch.sqrt(F.relu(z)) - torch.sqrt(F.relu(-z)), p=2.0, dim=1)
