@@ -55,7 +55,9 @@ class _Scan(torch.autograd.Function):
         squashed = torch.empty_like(gates)  # r, z, n
         hidden, before, candidate = (gates.new_empty(gates.shape[0], width) for _ in range(3))
         state = gates.new_zeros(sizes[0], width)
-        rows = (x.split(sizes) for x in (gates, squashed, hidden, before, candidate))
+        rows = (
+            torch.split_with_sizes(x, sizes) for x in (gates, squashed, hidden, before, candidate)
+        )
         for t, (gate, done, new, entering, u) in enumerate(zip(*rows, strict=True)):
             h = state[: new.shape[0]]
             if masks is not None and not _per_gate(masks):
@@ -89,8 +91,8 @@ class _Scan(torch.autograd.Function):
         dtotal = torch.empty_like(slopes)
         parts = weight.chunk(3) if _per_gate(masks) else (weight,)
         ready = [prepare(part.t().to(dtype), sizes[0]) for part in parts]
-        dh_all = dhidden.clone().split(sizes)
-        steps = [x.split(sizes) for x in (slopes, dtotal, r, z)]
+        dh_all = torch.split_with_sizes(dhidden.clone(), sizes)
+        steps = [torch.split_with_sizes(x, sizes) for x in (slopes, dtotal, r, z)]
         carry = dhidden[:0]
         for t in reversed(range(len(sizes))):
             slope, of_total, reset, update = (x[t] for x in steps)
@@ -116,10 +118,10 @@ def _recurrent(h: Tensor, ready: list[Tensor], masks: Tensor | None, dtype: torc
     """Project the state [rows, H] for all gates, each under its own mask if there are three."""
     if len(ready) == 1 or masks is None:
         return product(h.to(dtype), ready[0]).to(h.dtype)
-    masked = (h * mask[: h.shape[0]] for mask in masks)
-    return torch.cat([product(x.to(dtype), w) for x, w in zip(masked, ready, strict=True)], 1).to(
-        h.dtype
-    )
+    parts = [
+        product((h * mask[: h.shape[0]]).to(dtype), w) for mask, w in zip(masks, ready, strict=True)
+    ]
+    return torch.cat(parts, 1).to(h.dtype)
 
 
 def _recurrent_slope(
@@ -256,4 +258,5 @@ def _reversal(packing: Packing) -> Tensor:
     step = torch.repeat_interleave(torch.arange(len(packing.sizes), device=device), sizes)
     row = torch.arange(step.shape[0], device=device) - starts[step]
     lengths = (sizes[None] > torch.arange(packing.sizes[0], device=device)[:, None]).sum(1)
-    return starts[lengths[row] - 1 - step] + row
+    mirrored: Tensor = starts[lengths[row] - 1 - step] + row
+    return mirrored

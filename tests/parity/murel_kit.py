@@ -46,13 +46,17 @@ def cases(path: Path) -> list[KitCase]:
 def check_gradients(
     ours: Mapping[str, Tensor | None], expected: Mapping[str, Tensor], relative: float, where: str
 ) -> None:
-    """Compare gradients by name: same names, and a bounded relative error of each."""
+    """Compare gradients by name: same names, and a bounded relative error of each.
+
+    A gradient may be zero for a reason (of a bias before a softmax, say); then rounding is left.
+    """
+    floor = 1e-13 if relative < 1e-6 else 1e-7
     assert set(ours) == set(expected), where
     for name, value in expected.items():
         gradient = ours[name]
         assert gradient is not None, f"{where}: {name} has no gradient"
         error = (gradient.double() - value.double()).norm()
-        assert error <= relative * value.double().norm() + 1e-13, f"{where}: {name} {error}"
+        assert error <= relative * value.double().norm() + floor, f"{where}: {name} {error}"
 
 
 def gradients(module: nn.Module) -> dict[str, Tensor | None]:

@@ -9,6 +9,8 @@ from pyvqa.nn.fusions.block import Block, BlockTucker, Mutan, Tucker
 from pyvqa.nn.fusions.concat import CatMlp, Mcb
 from pyvqa.nn.fusions.pooling import LinearSum, Mfb, Mfh, Mlb
 
+__all__ = ["FUSIONS", "Block", "Fusion", "fusion_options"]
+
 FUSIONS: dict[str, type[Fusion]] = {
     "block": Block,
     "block_tucker": BlockTucker,

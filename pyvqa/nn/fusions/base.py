@@ -58,7 +58,7 @@ def activation(name: str | None) -> Callable[[Tensor], Tensor] | None:
 
 def rows_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Apply x W' + b to the last dimension of [..., D] -> [..., O]."""
-    return linear(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], weight.shape[0])
+    return linear(x.flatten(0, -2), weight, bias).view(*x.shape[:-1], weight.shape[0])
 
 
 def apply_layer(layer: nn.Linear, x: Tensor) -> Tensor:
@@ -85,6 +85,11 @@ def root_slope(y: Tensor, dy: Tensor, total: Tensor) -> Tensor:
     along = (y * dy).sum(-1, keepdim=True).masked_fill_(total <= SMALLEST, 0.0)
     slope = dy.div(y).sub_(along).mul_(y.sign()).div_(2 * total)
     return slope.masked_fill_(y == 0, 0.0)
+
+
+def joint_rows(left: Tensor, right: Tensor) -> torch.Size:
+    """Give the leading sizes [...] to which two [..., K] broadcast."""
+    return torch.broadcast_shapes(left.shape[:-1], right.shape[:-1])  # type: ignore[no-untyped-call]
 
 
 class _Root(torch.autograd.Function):
@@ -184,7 +189,7 @@ class Fusion(nn.Module):
         """Silence a share p of both sides in training, anew for every row of their broadcast."""
         if p == 0 or not self.training:
             return left, right
-        rows = torch.broadcast_shapes(left.shape[:-1], right.shape[:-1])
+        rows = joint_rows(left, right)
         return (
             F.dropout(left.expand(*rows, left.shape[-1]), p),
             F.dropout(right.expand(*rows, right.shape[-1]), p),

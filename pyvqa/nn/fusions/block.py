@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from pyvqa.nn.fusions.base import (
     Fusion,
     apply_layer,
+    joint_rows,
     root_,
     root_normalise,
     root_slope,
@@ -47,8 +48,7 @@ def chunk_sizes(width: int, chunks: int) -> list[int]:
 
 
 def _affine(x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
-    rows = x.reshape(-1, x.shape[-1])
-    y = product(rows.to(dtype), weight.to(dtype)).to(x.dtype).add_(bias)
+    y = product(x.flatten(0, -2).to(dtype), weight.to(dtype)).to(x.dtype).add_(bias)
     return y.view(*x.shape[:-1], weight.shape[0])
 
 
@@ -84,7 +84,7 @@ class _RankProduct(torch.autograd.Function):
         *weights: Tensor,
     ) -> Tensor:
         dtype = compute_dtype(a)
-        rows = torch.broadcast_shapes(a.shape[:-1], b.shape[:-1])
+        rows = joint_rows(a, b)
         result = a.new_empty(*rows, a.shape[-1])
         totals = []
         for c, (z, u, v) in enumerate(_chunks(result, a, b, sizes, rank, dtype, weights)):
@@ -111,16 +111,16 @@ class _RankProduct(torch.autograd.Function):
         da, db = torch.empty_like(a), torch.empty_like(b)
         dweights: list[Tensor] = [dy] * count
         parts = _chunks(dy, a, b, sizes, rank, dtype, weights)
-        slices = [x.split(sizes, -1) for x in (a, b, da, db)]
+        slices = [torch.split_with_sizes(x, sizes, -1) for x in (a, b, da, db)]
         for c, (dz, u, v) in enumerate(parts):
             if norm == "chunk":
-                dz = root_slope(kept[0].split(sizes, -1)[c], dz, kept[1 + c])
+                y = torch.split_with_sizes(kept[0], sizes, -1)[c]
+                dz = root_slope(y, dz, kept[1 + c])
             for side, (own, other) in enumerate(((u, v), (v, u))):
                 at = 2 * (side * len(sizes) + c)
-                rows = _factors_slope(dz, other, own.shape[:-2])
-                rows = rows.reshape(-1, own.shape[-2] * own.shape[-1])
+                rows = _factors_slope(dz, other, own.shape[:-2]).flatten(-2).flatten(0, -2)
                 x, dx = slices[side][c], slices[side + 2][c]
-                low, inputs = rows.to(dtype), x.reshape(rows.shape[0], -1).to(dtype)
+                low, inputs = rows.to(dtype), x.flatten(0, -2).to(dtype)
                 dx.copy_(product(low, weights[at].to(dtype).t()).view_as(x))
                 dweights[at] = product(low.t(), inputs.t()).to(weights[at].dtype)
                 dweights[at + 1] = rows.sum(0)
@@ -138,12 +138,12 @@ def _chunks(
 ) -> Any:
     """Go through the chunks: the part of z, and the factors [..., R, s] of both sides."""
     half = 2 * len(sizes)
-    parts = (x.split(list(sizes), -1) for x in (z, a, b))
+    parts = (torch.split_with_sizes(x, list(sizes), -1) for x in (z, a, b))
     for c, (zc, ac, bc) in enumerate(zip(*parts, strict=True)):
         u = _affine(ac, weights[2 * c], weights[2 * c + 1], dtype)
         v = _affine(bc, weights[half + 2 * c], weights[half + 2 * c + 1], dtype)
         shape = (rank, ac.shape[-1])
-        yield zc, u.unflatten(-1, shape), v.unflatten(-1, shape)
+        yield zc, torch.unflatten(u, -1, shape), torch.unflatten(v, -1, shape)
 
 
 def rank_product(
@@ -289,8 +289,8 @@ class BlockTucker(_Chunked):
         self.linear_out = nn.Linear(mm_dim, output_dim)
 
     def bring_together(self, a: Tensor, b: Tensor) -> Tensor:
-        parts = zip(self.bilinears, a.split(self.sizes, -1), b.split(self.sizes, -1), strict=True)
-        chunks = [_bilinear(layer, x, y) for layer, x, y in parts]
+        parts = (torch.split_with_sizes(x, self.sizes, -1) for x in (a, b))
+        chunks = [_bilinear(*part) for part in zip(self.bilinears, *parts, strict=True)]
         if self.pos_norm == "before_cat":
             return torch.cat([root_normalise(z) for z in chunks], -1)
         return root_normalise(torch.cat(chunks, -1))
@@ -367,7 +367,7 @@ class Tucker(_Projected):
 
 def _bilinear(layer: nn.Module, a: Tensor, b: Tensor) -> Tensor:
     """Apply a bilinear layer to [..., I] and [..., J] whose leading sizes broadcast."""
-    rows = torch.broadcast_shapes(a.shape[:-1], b.shape[:-1])
+    rows = joint_rows(a, b)
     a, b = a.expand(*rows, a.shape[-1]), b.expand(*rows, b.shape[-1])
     return F.bilinear(a, b, layer.weight, layer.bias)  # type: ignore[arg-type]
 

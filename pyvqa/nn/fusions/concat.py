@@ -6,11 +6,12 @@ MCB: Fukui et al. 2016, "Multimodal Compact Bilinear Pooling", algorithm 1.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from pyvqa.nn.fusions.base import Fusion, apply_layer, rows_linear, share
+from pyvqa.nn.fusions.base import Fusion, apply_layer, joint_rows, rows_linear, share
 from pyvqa.nn.fusions.base import activation as find_activation
 
 
@@ -61,9 +62,14 @@ class Mcb(Fusion):
         self.linear_out = nn.Linear(mm_dim, output_dim)
 
     def prepare(self, x: Tensor, side: int) -> Tensor:
-        return torch.fft.rfft((self.mcb.sketch2 if side else self.mcb.sketch1)(x))
+        sketch: Tensor = (self.mcb.sketch2 if side else self.mcb.sketch1)(x)
+        # Transforms of no rows at all are refused by some libraries.
+        return torch.fft.rfft(sketch) if sketch.numel() else sketch.to(sketch.dtype.to_complex())
 
     def joint(self, left: Tensor, right: Tensor) -> Tensor:
+        rows = joint_rows(left, right)
+        if 0 in rows:
+            return left.real.new_zeros(*rows, self.mm_dim)
         return torch.fft.irfft(left * right, n=self.mm_dim)
 
 
@@ -72,8 +78,7 @@ class _Mlp(nn.Module):
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
-        pairs = zip(widths[:-1], widths[1:], strict=True)
-        self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in pairs)
+        self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
 
 
 class CatMlp(Fusion):
@@ -105,7 +110,7 @@ class CatMlp(Fusion):
 
     def prepare(self, x: Tensor, side: int) -> Tensor:
         first: nn.Linear = self.mlp.linears[0]  # type: ignore[assignment]
-        own = first.weight.split(self.input_dims, 1)[side]
+        own = torch.split_with_sizes(first.weight, list(self.input_dims), 1)[side]
         return rows_linear(x, own, None if side else first.bias)
 
     def joint(self, left: Tensor, right: Tensor) -> Tensor:

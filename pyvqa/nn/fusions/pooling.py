@@ -102,14 +102,14 @@ class _Factorised(Fusion):
         return y if self.activ_input is None else self.activ_input(y)
 
     def product(self, left: Tensor, right: Tensor, first: Tensor | None = None) -> Tensor:
-        """Multiply entry by entry (MFH: also by the first stage), with dropout before and behind."""
+        """Multiply entry by entry (MFH: also by the first stage), dropout before and behind."""
         left, right = self.drop_both(left, right, self.dropout_input)
         z = left * right if first is None else left * right * first
         return self.drop(z, self.dropout_pre_norm)
 
     def pooled(self, z: Tensor) -> Tensor:
         """Sum neighbouring factors, [..., mm factor] -> [..., mm], and normalise."""
-        z = z.unflatten(-1, (-1, self.factor)).sum(-1)
+        z = torch.unflatten(z, -1, (-1, self.factor)).sum(-1)
         return root_normalise(z) if self.normalize else z
 
 

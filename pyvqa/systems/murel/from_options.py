@@ -176,16 +176,14 @@ def _relation(options: Mapping[str, Any], question: int, regions: int) -> Relati
 
 def _pairwise(options: Mapping[str, Any], regions: int) -> PairwiseConfig:
     where = f"{_NETWORK}.cell.pairwise"
-    parts: dict[str, FusionConfig | None] = {}
-    for ours, theirs, dim in (
-        ("coordinates", "fusion_coord", BOX),
-        ("features", "fusion_feat", regions),
-    ):
-        given = _optional(options, f"{where}.{theirs}", {})
-        key = f"{where}.{theirs}"
-        parts[ours] = _fusion_of(options, key, [dim, dim], regions) if given else None
+    parts: list[FusionConfig | None] = []
+    for name, dim in (("fusion_coord", BOX), ("fusion_feat", regions)):
+        key = f"{where}.{name}"
+        given = _optional(options, key, {})
+        parts.append(_fusion_of(options, key, [dim, dim], regions) if given else None)
     return PairwiseConfig(
-        **parts,
+        coordinates=parts[0],
+        features=parts[1],
         residual=bool(_optional(options, f"{where}.residual", True)),
         aggregate=str(_required(options, f"{where}.agg.type")),
     )

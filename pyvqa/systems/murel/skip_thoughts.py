@@ -35,7 +35,6 @@ def read_skip_thoughts(folder: Path, encoder: QuestionEncoder, words: Sequence[s
     """
     two = len(encoder.gru.directions) == 2
     lines = _read_dictionary(folder / "dictionary.txt")
-    table = _open(folder / ("btable.npy" if two else "utable.npy"))
     vectors = _look_up(folder / ("btable.npy" if two else "utable.npy"), lines, words[1:], encoder)
     path = folder / ("bi_skip.npz" if two else "uni_skip.npz")
     archive = _open(path)

@@ -32,7 +32,7 @@ _IN_CELL = (
     ("pairwise_module.f_coord_module.", "pairwise.coordinates."),
     ("pairwise_module.f_feat_module.", "pairwise.features."),
 )
-# A layer per gate (theirs: reset, update, candidate) -> one weight for all, gates one below another.
+# A layer for each gate (reset, update, candidate) -> one weight, the gates one below another.
 _GATES = ("r", "i", "n")
 _GATED = {
     "weight_input": "txt_enc.rnn.gru_cell.weight_i{}.weight",

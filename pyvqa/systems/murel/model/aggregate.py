@@ -23,10 +23,8 @@ def reduce_regions(values: Tensor, how: str, valid: Tensor | None) -> tuple[Tens
     if how == "max":
         if valid is not None:
             values = values.masked_fill(~valid.unsqueeze(-1), -torch.inf)
-        # argmax and gather, because max leaves open which of equal values it takes.
-        winner = values.detach().argmax(-2, keepdim=True)
-        best = values.gather(-2, winner).squeeze(-2)
-        return _empty_to_zero(best, valid), winner.squeeze(-2)
+        best, winner = values.max(-2)
+        return _empty_to_zero(best, valid), winner
     if valid is None:
         return _PLAIN[how](values), None
     return _masked(values, how, valid.unsqueeze(-1)), None

@@ -48,9 +48,8 @@ def block(fusion: Block, x0: Tensor, x1: Tensor) -> Tensor:
     a = F.dropout(F.linear(x0, fusion.linear0.weight, fusion.linear0.bias), p, fusion.training)
     b = F.dropout(F.linear(x1, fusion.linear1.weight, fusion.linear1.bias), p, fusion.training)
     chunks = []
-    for c, (ac, bc) in enumerate(
-        zip(a.split(fusion.sizes, 1), b.split(fusion.sizes, 1), strict=True)
-    ):
+    pieces = zip(*(torch.split_with_sizes(x, fusion.sizes, 1) for x in (a, b)), strict=True)
+    for c, (ac, bc) in enumerate(pieces):
         product = fusion.merge_linears0[c](ac) * fusion.merge_linears1[c](bc)
         chunks.append(product.view(-1, fusion.rank, ac.shape[1]).sum(1))
         if fusion.pos_norm == "before_cat":
