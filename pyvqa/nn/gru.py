@@ -132,7 +132,8 @@ def _recurrent_slope(
         return product(dtotal.to(dtype), ready[0]).to(dtotal.dtype)
     parts = zip(dtotal.chunk(3, 1), ready, masks, strict=True)
     terms = [product(d.to(dtype), w).to(d.dtype) * mask[: d.shape[0]] for d, w, mask in parts]
-    return terms[0].add_(terms[1]).add_(terms[2])
+    total: Tensor = terms[0].add_(terms[1]).add_(terms[2])
+    return total
 
 
 def _weight_slope(

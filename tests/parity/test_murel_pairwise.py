@@ -16,16 +16,17 @@ from pyvqa.systems.murel.model.reference import relate_pairs
 PRECISIONS = [torch.float64, torch.float32]
 
 
-def forward(module: Pairwise, x, coordinates, *, reference: bool):
-    if reference:
+def forward(module: Pairwise, x, coordinates, way: str):
+    if way == "pairs":
         return relate_pairs(module, x, coordinates)
-    return module(x, module.prepare(coordinates))
+    relate = module.by_blocks if way == "blocks" else module
+    return relate(x, module.prepare(coordinates))
 
 
 @pytest.mark.kit("murel", "pairwise.safetensors")
-@pytest.mark.parametrize("reference", [False, True], ids=["by node", "by pair"])
+@pytest.mark.parametrize("way", ["kernel", "blocks", "pairs"])
 @pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
-def test_pairwise(case: Path, dtype: torch.dtype, reference: bool):
+def test_pairwise(case: Path, dtype: torch.dtype, way: str):
     for entry in cases(case):
         prefix = "cells.0.pairwise."
         weights = renamed({f"cell.pairwise_module.{k}": v for k, v in entry.of("w", dtype).items()})
@@ -33,7 +34,7 @@ def test_pairwise(case: Path, dtype: torch.dtype, reference: bool):
         x = inputs["x"].requires_grad_()
         module = build_pairwise(pairwise(entry.settings), x.shape[2]).to(dtype).eval()
         module.load_state_dict(under(weights, prefix))
-        y, winner = forward(module, x, inputs["coords"], reference=reference)
+        y, winner = forward(module, x, inputs["coords"], way)
         expected = entry.of("out", dtype)
         torch.testing.assert_close(
             y, expected["y"], **OUTPUT[dtype], msg=lambda m, n=entry.name: f"{n} {m}"
@@ -50,5 +51,4 @@ def test_pairwise(case: Path, dtype: torch.dtype, reference: bool):
         relative = 1e-9 if dtype == torch.float64 else 2e-2
         grads = {f"cell.pairwise_module.{k}": v for k, v in entry.of("gw", dtype).items()}
         check_gradients(gradients(module), under(renamed(grads), prefix), relative, entry.name)
-        # The original has no gradient where no feature is looked at but through the residual.
         check_gradients({"x": x.grad}, {"x": entry.of("gin", dtype)["x"]}, relative, entry.name)

@@ -21,6 +21,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from pyvqa.nn.product import linear
+from pyvqa.ops import PairLayout
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -89,7 +90,9 @@ def root_slope(y: Tensor, dy: Tensor, total: Tensor) -> Tensor:
 
 def joint_rows(left: Tensor, right: Tensor) -> torch.Size:
     """Give the leading sizes [...] to which two [..., K] broadcast."""
-    return torch.broadcast_shapes(left.shape[:-1], right.shape[:-1])  # type: ignore[no-untyped-call]
+    shapes = (left.shape[:-1], right.shape[:-1])
+    rows: torch.Size = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
+    return rows
 
 
 class _Root(torch.autograd.Function):
@@ -158,6 +161,29 @@ class Fusion(nn.Module):
     def ends_linear(self) -> bool:
         """Whether nothing but the output layer follows `joint`, as things stand."""
         return self.activ_output is None and not (self.training and self.dropout_output > 0)
+
+    @property
+    def dropout_shares(self) -> tuple[float, ...]:
+        """The shares of silenced entries before the output layer."""
+        names = ("dropout_input", "dropout_pre_lin", "dropout_pre_norm")
+        return tuple(getattr(self, name, 0.0) for name in names)
+
+    @property
+    def pair_layout(self) -> PairLayout | None:
+        """How `pairwise_max` can do `joint` and the output layer, as things stand; None: it cannot.
+
+        It takes what `factors` gives of both sides.
+        """
+        silenced = self.training and any(self.dropout_shares)
+        return self.layout() if self.ends_linear and not silenced else None
+
+    def layout(self) -> PairLayout | None:
+        """Lay `joint` out as sums of products of factors, if that is what it is."""
+        return None
+
+    def factors(self, prepared: Tensor, side: int) -> Tensor:
+        """Go on from `prepare` to the factors of the products, [..., F] as in `layout`."""
+        raise NotImplementedError
 
     def prepare(self, x: Tensor, side: int) -> Tensor:
         """Do what depends on one vector alone; side 0 for x0, 1 for x1."""

@@ -24,6 +24,8 @@ from pyvqa.nn.fusions.base import (
     share,
 )
 from pyvqa.nn.product import compute_dtype, product
+from pyvqa.ops import PairLayout
+from pyvqa.ops.pairwise import Normalised
 
 # How sums of products are normalised: not at all, each chunk for itself, or all together.
 NORMS = ("none", "chunk", "all")
@@ -257,6 +259,16 @@ class Block(_Chunked):
         norm = "chunk" if self.pos_norm == "before_cat" else "all"
         return rank_product(a, b, left, right, self.rank, norm)  # type: ignore[arg-type]
 
+    def layout(self) -> PairLayout:
+        normalised: Normalised = "each" if self.pos_norm == "before_cat" else "whole"
+        return PairLayout.of(self.sizes, self.rank, normalised)
+
+    def factors(self, prepared: Tensor, side: int) -> Tensor:
+        chunks = torch.split_with_sizes(prepared, self.sizes, -1)
+        layers = self.merge_linears1 if side else self.merge_linears0
+        parts = zip(layers, chunks, strict=True)
+        return torch.cat([apply_layer(layer, chunk) for layer, chunk in parts], -1)  # type: ignore[arg-type]
+
 
 class BlockTucker(_Chunked):
     """BLOCK with full blocks: z_c = a_c T_c b_c, one tensor s x s x s per chunk (eq. 3)."""
@@ -321,7 +333,7 @@ class Mutan(_Projected):
             dropout_pre_lin=dropout_pre_lin,
             dropout_output=dropout_output,
         )
-        self.rank, self.normalize = _rank(rank), normalize
+        self.rank, self.normalize, self.width = _rank(rank), normalize, mm_dim
         self.merge_linear0 = nn.Linear(mm_dim, mm_dim * rank)
         self.merge_linear1 = self.merge_linear0 if shared else nn.Linear(mm_dim, mm_dim * rank)
         self.linear_out = nn.Linear(mm_dim, output_dim)
@@ -329,6 +341,12 @@ class Mutan(_Projected):
     def bring_together(self, a: Tensor, b: Tensor) -> Tensor:
         norm = "all" if self.normalize else "none"
         return rank_product(a, b, [self.merge_linear0], [self.merge_linear1], self.rank, norm)
+
+    def layout(self) -> PairLayout:
+        return PairLayout.of([self.width], self.rank, "whole" if self.normalize else "not")
+
+    def factors(self, prepared: Tensor, side: int) -> Tensor:
+        return apply_layer(self.merge_linear1 if side else self.merge_linear0, prepared)
 
 
 class Tucker(_Projected):

@@ -70,7 +70,8 @@ class Mcb(Fusion):
         rows = joint_rows(left, right)
         if 0 in rows:
             return left.real.new_zeros(*rows, self.mm_dim)
-        return torch.fft.irfft(left * right, n=self.mm_dim)
+        convolved: Tensor = torch.fft.irfft(left * right, n=self.mm_dim)
+        return convolved
 
 
 class _Mlp(nn.Module):

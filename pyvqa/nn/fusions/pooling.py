@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyvqa.nn.fusions.base import Fusion, activation, apply_layer, root_normalise, share
+from pyvqa.ops import PairLayout
 
 
 class _Elementwise(Fusion):
@@ -57,6 +58,12 @@ class Mlb(_Elementwise):
 
     def bring_together(self, a: Tensor, b: Tensor) -> Tensor:
         return a * b
+
+    def layout(self) -> PairLayout:
+        return PairLayout.of([self.linear0.out_features], 1, "whole" if self.normalize else "not")
+
+    def factors(self, prepared: Tensor, side: int) -> Tensor:
+        return prepared
 
 
 class LinearSum(_Elementwise):
@@ -126,6 +133,13 @@ class Mfb(_Factorised):
 
     def joint(self, left: Tensor, right: Tensor) -> Tensor:
         return self.pooled(self.product(left, right))
+
+    def layout(self) -> PairLayout:
+        width = self.linear_out.in_features
+        return PairLayout.of([width], self.factor, "whole" if self.normalize else "not")
+
+    def factors(self, prepared: Tensor, side: int) -> Tensor:
+        return torch.unflatten(prepared, -1, (-1, self.factor)).transpose(-1, -2).flatten(-2)
 
 
 class Mfh(_Factorised):

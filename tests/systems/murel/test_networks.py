@@ -32,7 +32,7 @@ def pictures(batch: int = 2, regions: int = 5):
     return x.requires_grad_(), boxes
 
 
-@pytest.mark.parametrize("at_once", [8192, 3])
+@pytest.mark.parametrize("at_once", [None, 8192, 3], ids=["kernel", "whole", "blocks"])
 @pytest.mark.parametrize("valid", [None, MASK], ids=["all", "masked"])
 @pytest.mark.parametrize(
     "settings",
@@ -43,20 +43,22 @@ def pictures(batch: int = 2, regions: int = 5):
         {"features": block(9, 2, pos_norm="after_cat"), "detach_inputs": True},
         {"features": FusionConfig(type="mutan", mm_dim=5, rank=2)},
         {"features": FusionConfig(type="mlb", mm_dim=5, activ_output="tanh")},
+        {"features": FusionConfig(type="mlb", mm_dim=5, activ_output="none")},
+        {"features": FusionConfig(type="mfb", mm_dim=3, factor=2, activ_output="none")},
         *({"aggregate": name} for name in AGGREGATES if name != "max"),
     ],
     ids=str,
 )
-def test_by_node_is_by_pair(settings, valid, at_once: int, monkeypatch):
-    monkeypatch.setattr(pairwise_module, "PAIRS_AT_ONCE", at_once)
+def test_by_node_is_by_pair(settings, valid, at_once: int | None, monkeypatch):
+    monkeypatch.setattr(pairwise_module, "PAIRS_AT_ONCE", at_once or 0)
     module = relations(**settings)
     x, boxes = pictures()
-    ours = module(x, module.prepare(boxes), valid)
+    relate = module.by_blocks if at_once else module
+    ours = relate(x, module.prepare(boxes), valid)
     theirs = relate_pairs(module, x, boxes, valid)
     torch.testing.assert_close(ours.regions, theirs.regions, rtol=0, atol=1e-12)
     if settings.get("aggregate", "max") == "max":
-        counted = slice(None) if valid is None else valid
-        assert torch.equal(ours.winner[counted], theirs.winner[counted])
+        assert torch.equal(ours.winner, theirs.winner)
     else:
         assert ours.winner is None
     weight = torch.randn(*x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
@@ -68,6 +70,26 @@ def test_by_node_is_by_pair(settings, valid, at_once: int, monkeypatch):
     for a, b in zip(*gradients, strict=True):
         if a is not None or b is not None:
             torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
+
+
+def test_the_kernel_is_used_where_it_can_be(monkeypatch):
+    module = relations()
+    x, boxes = pictures()
+    taken = []
+    monkeypatch.setattr(
+        pairwise_module,
+        "_by_kernel",
+        lambda parts, valid: taken.append(1) or module._by_blocks(parts, valid),
+    )
+    module(x, module.prepare(boxes))
+    assert taken == [1]
+    for settings in ({"aggregate": "sum"}, {"features": block(10, 3, dropout_input=0.5)}):
+        other = relations(**settings)
+        other(x, other.prepare(boxes))
+        assert taken == [1]
+    dropped = relations(features=block(10, 3, dropout_input=0.5)).eval()
+    dropped(x, dropped.prepare(boxes))
+    assert taken == [1, 1]
 
 
 def test_the_papers_gradient_goes_through_the_residual_alone():

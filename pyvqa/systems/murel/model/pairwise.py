@@ -18,8 +18,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pyvqa._core import cuda_missing
 from pyvqa.nn.fusions import Fusion
 from pyvqa.nn.fusions.base import apply_layer, rows_linear
+from pyvqa.nn.product import compute_dtype
+from pyvqa.ops import pairwise_max
 from pyvqa.systems.murel.model.aggregate import LINEAR, reduce_regions
 
 # Pairs that are worked on at once: their relations are the largest thing in memory.
@@ -37,7 +40,12 @@ class Related(NamedTuple):
     """What came of a pairwise step."""
 
     regions: Tensor  # [B, N, D]
-    winner: Tensor | None  # [B, N, D] the neighbour that supplied each channel; for max alone
+    # [B, N, D] int32: the neighbour that supplied each channel, -1 for a region that is not there;
+    # for max alone.
+    winner: Tensor | None
+
+
+Part = tuple[Fusion, Sides]
 
 
 class Pairwise(nn.Module):
@@ -81,27 +89,47 @@ class Pairwise(nn.Module):
         `valid` [B, N] says which regions are there: the others supply nothing and come out as 0
         beside their residual.
         """
-        inputs = x.detach() if self.detach_inputs else x
-        parts = [] if boxes is None or self.coordinates is None else [(self.coordinates, boxes)]
-        if self.features is not None:
-            parts.append((self.features, _sides(self.features, inputs)))
-        others = None if valid is None else valid.unsqueeze(1)
-        step = max(1, PAIRS_AT_ONCE // max(1, x.shape[0] * x.shape[1]))
-        blocks = [
-            self._relate(parts, slice(start, start + step), others)
-            for start in range(0, x.shape[1], step)
-        ]
-        related = torch.cat([block.regions for block in blocks], 1) if blocks else x
-        winners = [block.winner for block in blocks if block.winner is not None]
-        if valid is not None:
-            related = related.masked_fill(~valid.unsqueeze(-1), 0.0)
+        parts = self._parts(x, boxes)
+        layouts = [fusion.pair_layout for fusion, _ in parts]
+        if self.aggregate == "max" and None not in layouts and _has_kernel(x):
+            related, winner = _by_kernel(parts, valid)
+        else:
+            related, winner = self._by_blocks(parts, valid)
         if self.residual:
             related = related + x
-        return Related(related, torch.cat(winners, 1) if winners else None)
+        return Related(related, winner)
 
-    def _relate(
-        self, parts: list[tuple[Fusion, Sides]], rows: slice, valid: Tensor | None
-    ) -> Related:
+    def by_blocks(self, x: Tensor, boxes: Sides | None, valid: Tensor | None = None) -> Related:
+        """Do the same as `forward` in plain torch, whatever the kernel could do."""
+        related, winner = self._by_blocks(self._parts(x, boxes), valid)
+        return Related(related + x if self.residual else related, winner)
+
+    def _parts(self, x: Tensor, boxes: Sides | None) -> list[Part]:
+        parts = [] if boxes is None or self.coordinates is None else [(self.coordinates, boxes)]
+        if self.features is not None:
+            inputs = x.detach() if self.detach_inputs else x
+            parts.append((self.features, _sides(self.features, inputs)))
+        return parts
+
+    def _by_blocks(self, parts: list[Part], valid: Tensor | None) -> Related:
+        """Relate all regions to all, some of them at a time."""
+        batch, count = parts[0][1].first.shape[:2]
+        others = None if valid is None else valid.unsqueeze(1)
+        step = max(1, PAIRS_AT_ONCE // max(1, batch * count))
+        blocks = [
+            self._relate(parts, slice(start, start + step), others)
+            for start in range(0, max(1, count), step)
+        ]
+        related = torch.cat([block.regions for block in blocks], 1)
+        winners = [block.winner for block in blocks if block.winner is not None]
+        winner = torch.cat(winners, 1).int() if winners else None
+        if valid is not None:
+            absent = ~valid.unsqueeze(-1)
+            related = related.masked_fill(absent, 0.0)
+            winner = None if winner is None else winner.masked_fill(absent, -1)
+        return Related(related, winner)
+
+    def _relate(self, parts: list[Part], rows: slice, valid: Tensor | None) -> Related:
         """Work on the pairs (i, j) of some i and all j."""
         joints = [
             fusion.joint(sides.first[:, rows].unsqueeze(2), sides.second.unsqueeze(1))
@@ -124,6 +152,31 @@ class Pairwise(nn.Module):
             return Related(*reduce_regions(relations, self.aggregate, valid))
         best, winner = reduce_regions(rows_linear(joint, weight, None), "max", valid)
         return Related(best + bias, winner)
+
+
+def _has_kernel(x: Tensor) -> bool:
+    return x.device.type == "cpu" or (x.is_cuda and cuda_missing() is None)
+
+
+def _by_kernel(parts: list[Part], valid: Tensor | None) -> Related:
+    """Relate all regions to all by the one kernel that never lays out the pairs."""
+    left, right = (
+        torch.cat([fusion.factors(sides[side], side) for fusion, sides in parts], -1)
+        for side in (0, 1)
+    )
+    fusions = [fusion for fusion, _ in parts]
+    layouts = [layout for fusion in fusions if (layout := fusion.pair_layout) is not None]
+    rounded = compute_dtype(left) == torch.bfloat16
+    related, winner = pairwise_max(
+        left,
+        right,
+        torch.cat([fusion.output.weight for fusion in fusions], 1),
+        torch.stack([fusion.output.bias for fusion in fusions]).sum(0),
+        valid,
+        layout=layouts[0] if len(layouts) == 1 else layouts[0] + layouts[1],
+        bfloat16=rounded,
+    )
+    return Related(related, winner)
 
 
 def _sides(fusion: Fusion, x: Tensor) -> Sides:

@@ -33,8 +33,11 @@ def relate_pairs(
     relation = relation.view(-1, count, count, relation.shape[-1])
     others = None if valid is None else valid.unsqueeze(1)
     related, winner = reduce_regions(relation, module.aggregate, others)
+    winner = None if winner is None else winner.int()
     if valid is not None:
-        related = related.masked_fill(~valid.unsqueeze(-1), 0.0)
+        absent = ~valid.unsqueeze(-1)
+        related = related.masked_fill(absent, 0.0)
+        winner = None if winner is None else winner.masked_fill(absent, -1)
     return Related(related + x if module.residual else related, winner)
 
 
