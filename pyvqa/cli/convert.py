@@ -62,6 +62,9 @@ def main(args: Namespace) -> int:
 
     if len(args.source) != 1 and (args.back or args.system == "murel"):
         raise ConfigError(f"one source is needed here, {len(args.source)} are given")
+    for name in ("options", "checkpoint", "arguments"):
+        if args.system != "murel" and getattr(args, name):
+            raise ConfigError(f"--{name} is for murel alone; leave it out")
     return _murel(args) if args.system == "murel" else _ns_vqa(args)
 
 

@@ -72,4 +72,4 @@ class QuestionEncoder(nn.Module):
         scores = packing.pad(self.attention(outputs), -torch.inf)
         weights = torch.softmax(scores, 1).transpose(1, 2)  # [B, G, T]
         vector = torch.bmm(weights, packing.pad(outputs)).flatten(1)
-        return EncodedQuestion(vector, weights)
+        return EncodedQuestion(vector.to(outputs.dtype), weights)  # autocast leaves it in bfloat16

@@ -216,10 +216,9 @@ class Fusion(nn.Module):
         if p == 0 or not self.training:
             return left, right
         rows = joint_rows(left, right)
-        return (
-            F.dropout(left.expand(*rows, left.shape[-1]), p),
-            F.dropout(right.expand(*rows, right.shape[-1]), p),
-        )
+        # Laid out in order, so that masks do not depend on how a side was broadcast.
+        sides = (x.expand(*rows, x.shape[-1]).contiguous() for x in (left, right))
+        return F.dropout(next(sides), p), F.dropout(next(sides), p)
 
 
 def share(name: str, value: float) -> float:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
+from torch.nn import functional as F
 
 from pyvqa.errors import ConfigError
 from pyvqa.systems.murel.build import build_network, build_pairwise
@@ -11,7 +14,7 @@ from pyvqa.systems.murel.config import FusionConfig, PairwiseConfig
 from pyvqa.systems.murel.model import pairwise as pairwise_module
 from pyvqa.systems.murel.model.aggregate import AGGREGATES, reduce_regions
 from pyvqa.systems.murel.model.network import MurelNet
-from pyvqa.systems.murel.model.reference import relate_pairs
+from pyvqa.systems.murel.model.reference import answer_by_pairs, relate_pairs
 
 from .conftest import REGION, attention, block, murel, question, relation
 
@@ -47,7 +50,7 @@ def pictures(batch: int = 2, regions: int = 5):
         {"features": FusionConfig(type="mfb", mm_dim=3, factor=2, activ_output="none")},
         *({"aggregate": name} for name in AGGREGATES if name != "max"),
     ],
-    ids=str,
+    ids=lambda settings: " ".join(f"{k}={getattr(v, 'type', v)}" for k, v in settings.items()),
 )
 def test_by_node_is_by_pair(settings, valid, at_once: int | None, monkeypatch):
     monkeypatch.setattr(pairwise_module, "PAIRS_AT_ONCE", at_once or 0)
@@ -200,6 +203,24 @@ def test_chosen_regions_and_winners_explain_the_answer():
     assert reasoning.words.shape == (2, 2, 3)
 
 
+@pytest.mark.parametrize("config", [murel(), attention(glimpses=2)], ids=["murel", "attention"])
+def test_bfloat16_products_keep_float32_results(config):
+    network = build(config).float().train()
+    x, boxes = (values.detach().float() for values in pictures())
+    torch.manual_seed(0)
+    exact = network(TOKENS, LENGTHS, x, boxes).logits
+    torch.manual_seed(0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded, reasoning = network(TOKENS, LENGTHS, x, boxes)
+    assert rounded.dtype == torch.float32
+    assert 0 < (rounded - exact).abs().max() < 0.1
+    rounded.sum().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad.dtype == torch.float32, name
+        assert parameter.grad.isfinite().all(), name
+    assert all(step.regions.dtype == torch.float32 for step in reasoning.steps)
+
+
 def test_cells_must_fit_the_steps():
     network = build(murel())
     with pytest.raises(ValueError, match="2 cells for 3 steps"):
@@ -226,7 +247,6 @@ def test_cells_must_fit_the_steps():
             "initialise is glorot",
         ),
     ],
-    ids=str,
 )
 def test_settings_that_contradict_each_other(config, message: str):
     with pytest.raises(ConfigError, match=message):
@@ -241,3 +261,28 @@ def test_glorot_values_and_frozen_words():
     assert not network.question.embedding.weight.requires_grad
     bound = (6 / (len(WORDS) + 4)) ** 0.5
     assert network.question.embedding.weight.abs().max() <= bound
+
+
+def test_twenty_steps_are_those_of_the_original_order():
+    """The same dropout masks, the same losses: kernel and node-wise work change rounding alone."""
+    ours = build(murel(classify=block(dropout_input=0.1))).train()
+    theirs = copy.deepcopy(ours)
+    x, boxes = (values.detach() for values in pictures())
+    answers = torch.tensor([2, 0])
+    runs = []
+    for network, answer in (
+        (ours, lambda: ours(TOKENS, LENGTHS, x, boxes).logits),
+        (theirs, lambda: answer_by_pairs(theirs, TOKENS, LENGTHS, x, boxes)),
+    ):
+        adam = torch.optim.Adam(network.parameters(), lr=3e-3)
+        losses = []
+        for step in range(20):
+            torch.manual_seed(step)
+            adam.zero_grad()
+            loss = F.cross_entropy(answer(), answers)
+            loss.backward()
+            adam.step()
+            losses.append(loss.item())
+        runs.append(losses)
+    assert runs[0] == pytest.approx(runs[1], rel=1e-9)
+    assert runs[0][-1] < 0.8 * runs[0][0]

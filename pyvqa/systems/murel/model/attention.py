@@ -64,6 +64,6 @@ class AttentionNet(nn.Module):
         """Answer questions [B, T] about regions [B, N, D]; the coordinates are not looked at."""
         encoded = self.question(tokens, lengths)
         weights = self.attention(encoded.vector, regions, valid)
-        seen = torch.bmm(weights, regions).flatten(1)
+        seen = torch.bmm(weights, regions).flatten(1).to(regions.dtype)
         logits = self.classify(encoded.vector, seen)
         return Answered(logits, Reasoning(encoded.words, [], None, weights))

@@ -1,7 +1,8 @@
-"""The pairwise module as first published: every pair laid out and fused by itself, plain torch.
+"""MuRel as first published: every pair laid out and fused by itself, in plain torch.
 
 The definition that faster ways are held to, and their rival in the benchmarks
-(murel/models/networks/pairwise.py, block/models/networks/fusions/fusions.py).
+(murel/models/networks/{pairwise,murel_cell,murel_net}.py,
+block/models/networks/fusions/fusions.py).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from torch.nn import functional as F
 
 from pyvqa.nn.fusions import Block, Fusion
 from pyvqa.systems.murel.model.aggregate import reduce_regions
+from pyvqa.systems.murel.model.cell import MurelCell
+from pyvqa.systems.murel.model.network import MurelNet
 from pyvqa.systems.murel.model.pairwise import Pairwise, Related
 
 
@@ -39,6 +42,28 @@ def relate_pairs(
         related = related.masked_fill(absent, 0.0)
         winner = None if winner is None else winner.masked_fill(absent, -1)
     return Related(related + x if module.residual else related, winner)
+
+
+def answer_by_pairs(
+    network: MurelNet, tokens: Tensor, lengths: Tensor, regions: Tensor, coordinates: Tensor
+) -> Tensor:
+    """Answer as `network` does, the question laid out for every region and regions for every pair.
+
+    The question's encoder is the network's own. Random numbers are drawn in the same order, so
+    that dropout silences the same entries. Gives the logits [B, answers].
+    """
+    question = network.question(tokens, lengths).vector
+    count = regions.shape[1]
+    rows = question[:, None].expand(-1, count, -1).reshape(-1, question.shape[1])
+    for step in range(network.steps):
+        cell: MurelCell = network.cells[step % len(network.cells)]  # type: ignore[assignment]
+        fused = _fuse(cell.fusion, rows, regions.reshape(-1, regions.shape[2]))
+        out = fused.view(-1, count, fused.shape[1])
+        if cell.pairwise is not None:
+            out = relate_pairs(cell.pairwise, out, coordinates).regions
+        regions = out + regions if cell.residual else out
+    pooled, _ = reduce_regions(regions, network.aggregate, None)
+    return _fuse(network.classify, question, pooled)
 
 
 def _fuse(fusion: Fusion, x0: Tensor, x1: Tensor) -> Tensor:
