@@ -64,8 +64,14 @@ class QuestionEncoder(nn.Module):
         """Encode questions [B, T] with their lengths [B].
 
         Padding is not read, so it changes nothing. A question of no words reads as one padding.
+
+        Raises:
+            ValueError: a length is beyond T.
         """
-        packing = pack_lengths(lengths.cpu().clamp(min=1), tokens.shape[1]).to(tokens.device)
+        known = lengths.cpu().clamp(min=1)
+        if int(known.max()) > tokens.shape[1]:
+            raise ValueError(f"a question of {int(known.max())} words in {tokens.shape[1]} columns")
+        packing = pack_lengths(known, tokens.shape[1]).to(tokens.device)
         outputs = self.gru(self.embedding(packing.pack(tokens)), packing, masks)
         if self.attention is None:
             return EncodedQuestion(outputs[packing.last][packing.restore], None)

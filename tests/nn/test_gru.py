@@ -130,6 +130,11 @@ def test_padding_changes_nothing(glimpses: int):
             assert not words[row, :, length:].any()
 
 
+def test_lengths_beyond_the_table_are_refused():
+    with pytest.raises(ValueError, match="3 words in 2 columns"):
+        encoder()(torch.tensor([[3, 4]]), torch.tensor([3]))
+
+
 def test_huge_scores_and_empty_questions_stay_finite():
     model = encoder()
     model.attention.scores.weight.data.mul_(1e6)

@@ -193,6 +193,19 @@ def test_a_picture_without_regions_gives_an_answer(config):
     assert x.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("config", [murel(), attention(glimpses=2)], ids=["murel", "attention"])
+def test_no_regions_at_all(config):
+    network = build(config)
+    logits, _ = network(TOKENS, LENGTHS, *(x[:, :0] for x in pictures()))
+    logits.sum().backward()
+    assert logits.isfinite().all()
+    assert logits.shape == (2, ANSWERS)
+    blocks = relations()
+    x, boxes = (values[:, :0] for values in pictures())
+    assert blocks.by_blocks(x, blocks.prepare(boxes)).regions.shape == (2, 0, REGION)
+    assert blocks(x, blocks.prepare(boxes)).regions.shape == (2, 0, REGION)
+
+
 def test_chosen_regions_and_winners_explain_the_answer():
     network = build(murel())
     x, boxes = pictures()

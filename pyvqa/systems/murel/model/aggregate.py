@@ -20,6 +20,9 @@ def reduce_regions(values: Tensor, how: str, valid: Tensor | None) -> tuple[Tens
     `valid` [..., N] (broadcasting) says which regions count; where none does, the result is 0. Of
     equal values the first one wins.
     """
+    if not values.shape[-2]:
+        nothing = values.sum(-2)
+        return nothing, nothing.long().fill_(-1) if how == "max" else None
     if how == "max":
         if valid is not None:
             values = values.masked_fill(~valid.unsqueeze(-1), -torch.inf)
