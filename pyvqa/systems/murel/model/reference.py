@@ -25,15 +25,7 @@ def relate_pairs(
 
     The same as `module(x, module.prepare(coordinates), valid)` but for the rounding.
     """
-    count = x.shape[1]
-    inputs = x.detach() if module.detach_inputs else x
-    relation = x.new_zeros(())
-    for fusion, rows in ((module.coordinates, coordinates), (module.features, inputs)):
-        if fusion is not None:
-            first = rows[:, :, None].expand(-1, -1, count, -1).reshape(-1, rows.shape[2])
-            second = rows[:, None].expand(-1, count, -1, -1).reshape(-1, rows.shape[2])
-            relation = relation + _fuse(fusion, first, second)
-    relation = relation.view(-1, count, count, relation.shape[-1])
+    relation = relations(module, x.detach() if module.detach_inputs else x, coordinates)
     others = None if valid is None else valid.unsqueeze(1)
     related, winner = reduce_regions(relation, module.aggregate, others)
     winner = None if winner is None else winner.int()
@@ -42,6 +34,18 @@ def relate_pairs(
         related = related.masked_fill(absent, 0.0)
         winner = None if winner is None else winner.masked_fill(absent, -1)
     return Related(related + x if module.residual else related, winner)
+
+
+def relations(module: Pairwise, x: Tensor, coordinates: Tensor) -> Tensor:
+    """Give r_ij of every pair, region i first: [B, N, N, D]."""
+    count = x.shape[1]
+    total = x.new_zeros(())
+    for fusion, rows in ((module.coordinates, coordinates), (module.features, x)):
+        if fusion is not None:
+            first = rows[:, :, None].expand(-1, -1, count, -1).reshape(-1, rows.shape[2])
+            second = rows[:, None].expand(-1, count, -1, -1).reshape(-1, rows.shape[2])
+            total = total + _fuse(fusion, first, second)
+    return total.view(-1, count, count, total.shape[-1])
 
 
 def answer_by_pairs(
