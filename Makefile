@@ -4,6 +4,9 @@ PYTHON ?= python3
 OUT ?= demo
 SECONDS_EACH ?= 60
 CALLS ?= 2000000
+BROWSER ?= chromium
+WINDOW ?= 1400,940
+SHOWN ?= 3.5
 VENV := .venv
 BIN := $(VENV)/bin
 RIVALS := build/rivals
@@ -18,10 +21,17 @@ SOURCES := pyproject.toml CMakeLists.txt constraints.txt $(shell find csrc cmake
 MODULES := $(sort $(shell find pyvqa -name '*.py'))
 CPP := $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 
-.PHONY: demo test bench bench-rivals lint fuzz clean always
+.PHONY: demo picture test bench bench-rivals lint fuzz clean always
 
 demo: $(VENV)/.installed
 	$(BIN)/pyvqa demo --out $(OUT)
+
+# The picture at the top of the README: the demo's page in a browser.
+picture: $(VENV)/.installed
+	$(BIN)/pyvqa demo --out build/picture
+	$(BROWSER) --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=$(WINDOW) \
+		--virtual-time-budget=3000 --screenshot=pyvqa/systems/ns_vqa/results/answers.png \
+		"file://$(CURDIR)/build/picture/index.html#$(SHOWN)"
 
 # One thread a process: two processes share the cores better than two thread pools do.
 test: $(VENV)/.installed

@@ -7,14 +7,15 @@ masks, grounded words, attention and pairwise relations all fit; `pyvqa.view` dr
 no system.
 
 JSON (`to_json`, `from_json`, and files of many answers) holds exactly the fields below under their
-own names. Fields at their default are left out when written and may be absent when read; a field
-that is not listed is an error. Weights lie in 0..1, positions are pixels of the canvas (x to the
-right, y down).
+own names; in a file, answers name their canvas by its number in the list `canvases`. Fields at
+their default are left out when written and may be absent when read; a field that is not listed is
+an error. Weights lie in 0..1, positions are pixels of the canvas (x to the right, y down).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import types
 import typing
@@ -139,8 +140,20 @@ def from_json(value: object, where: str = "answer") -> Answer:
 
 
 def write_answers(path: str | Path, answers: Sequence[Answer]) -> None:
-    """Write answers to a `.json` or `.json.gz` file, atomically."""
-    content = {"format": FORMAT, "version": VERSION, "answers": [to_json(a) for a in answers]}
+    """Write answers to a `.json` or `.json.gz` file, atomically; equal canvases are stored once."""
+    canvases: list[Any] = []
+    known: dict[str, int] = {}
+    entries = []
+    for answer in answers:
+        entry = to_json(answer)
+        if "canvas" in entry:
+            key = json.dumps(entry["canvas"], sort_keys=True)
+            if key not in known:
+                known[key] = len(canvases)
+                canvases.append(entry["canvas"])
+            entry["canvas"] = known[key]
+        entries.append(entry)
+    content = {"format": FORMAT, "version": VERSION, "canvases": canvases, "answers": entries}
     write_json(path, content, indent=None)
 
 
@@ -152,9 +165,32 @@ def read_answers(path: str | Path) -> list[Answer]:
             f"{path}: format {content['format']!r} version {content['version']!r}, expected "
             f"{FORMAT!r} version {VERSION}; write the file again with this pyvqa"
         )
-    if not isinstance(content["answers"], list):
-        raise DataError(f"{path}: 'answers' must be a list; write the file again")
-    return [from_json(a, f"{path}: answers[{i}]") for i, a in enumerate(content["answers"])]
+    listed = content.get("canvases", [])
+    for name, value in (("answers", content["answers"]), ("canvases", listed)):
+        if not isinstance(value, list):
+            raise DataError(f"{path}: {name!r} must be a list; write the file again")
+    canvases = [
+        typing.cast(Canvas, _decode(c, Canvas, f"{path}: canvases[{i}]"))
+        for i, c in enumerate(listed)
+    ]
+    return [
+        _on_canvas(entry, canvases, f"{path}: answers[{i}]")
+        for i, entry in enumerate(content["answers"])
+    ]
+
+
+def _on_canvas(entry: object, canvases: Sequence[Canvas], where: str) -> Answer:
+    """Build an answer that names its canvas by number, or holds it."""
+    number = entry.get("canvas") if isinstance(entry, dict) else None
+    if not isinstance(entry, dict) or type(number) is not int:
+        return from_json(entry, where)
+    if not 0 <= number < len(canvases):
+        raise DataError(f"{where}.canvas: there is no canvas {number} among the {len(canvases)}")
+    bare = {name: value for name, value in entry.items() if name != "canvas"}
+    answer = typing.cast(Answer, _decode(bare, Answer, where))
+    answer = dataclasses.replace(answer, canvas=canvases[number])
+    _check_references(answer, where)
+    return answer
 
 
 def _encode(value: object) -> object:

@@ -39,3 +39,49 @@ def world_files(tmp_path_factory: pytest.TempPathFactory) -> WorldFiles:
     for name, entries in contents.items():
         (folder / f"{name}.json").write_text(json.dumps({"info": {}, name: entries}))
     return WorldFiles(*(folder / f"{name}.json" for name in contents))
+
+
+@pytest.fixture(scope="session")
+def sighted_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Model folders with the shipped parser and small eyes with random weights.
+
+    `nothing` finds no object anywhere, `everything` finds as many as there may be.
+    """
+    import torch
+
+    from pyvqa.systems.ns_vqa import folder as folders
+    from pyvqa.systems.ns_vqa.build import build_attributes, build_detector
+    from pyvqa.systems.ns_vqa.config import AttributesConfig, DetectorConfig, PerceptionConfig
+
+    torch.manual_seed(0)
+    light = DetectorConfig(
+        depth=10,
+        widths=[8, 8, 16, 16],
+        stride_first=False,
+        frozen_norm=False,
+        frozen_stages=0,
+        pyramid_width=16,
+        head_width=32,
+        mask_width=8,
+        rules="modern",
+        pixels="imagenet",
+        short_side=64,
+        score=0.0,
+    )
+    settings = AttributesConfig(depth=10, widths=[8] * 4, size=64)
+    parts = {
+        "parser": folders.ParserPart(*folders.read_parser(folders.find_model("ns-vqa-clevr"))),
+        "detector": folders.DetectorPart(build_detector(light), light),
+        "attributes": folders.AttributesPart(build_attributes(settings), settings),
+    }
+    places = {}
+    for name, perception in (
+        ("nothing", PerceptionConfig()),
+        ("everything", PerceptionConfig(score=0.0, suppression=False)),
+    ):
+        places[name] = tmp_path_factory.mktemp(name)
+        folders.write_model(places[name], "", perception=perception, **parts)
+    for name in parts:
+        places[name] = tmp_path_factory.mktemp(name)
+        folders.write_model(places[name], "", **{name: parts[name]})
+    return places

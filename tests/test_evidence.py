@@ -163,3 +163,24 @@ def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
     file.write_text('{"format": "pyvqa-answers", "version": 1, "answers": [{"text": "a"}, 7]}')
     with pytest.raises(DataError, match=r"answers\.json: answers\[1\]: expected a dictionary"):
         evidence.read_answers(file)
+
+
+def test_a_file_stores_equal_canvases_once(tmp_path: Path) -> None:
+    again = dataclasses.replace(FULL, text="no", canvas=dataclasses.replace(FULL.canvas))
+    evidence.write_answers(tmp_path / "a.json", [FULL, again, Answer(text="3")])
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert len(content["canvases"]) == 1
+    assert [answer.get("canvas") for answer in content["answers"]] == [0, 0, None]
+    read = evidence.read_answers(tmp_path / "a.json")
+    assert read == [FULL, again, Answer(text="3")]
+    assert read[0].canvas is read[1].canvas
+
+
+@pytest.mark.parametrize(("number", "message"), [(1, "no canvas 1"), (-1, "no canvas -1")])
+def test_a_canvas_that_is_not_there(tmp_path: Path, number: int, message: str) -> None:
+    evidence.write_answers(tmp_path / "a.json", [FULL])
+    content = json.loads((tmp_path / "a.json").read_text())
+    content["answers"][0]["canvas"] = number
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=message):
+        evidence.read_answers(tmp_path / "a.json")

@@ -6,9 +6,7 @@
 namespace pyvqa {
 namespace {
 
-constexpr float kGrainLevel = 105.0f;  // where the ground's grain has the strength asked for
-constexpr float kGrainFade = 90.0f;    // levels above it that take all of the ground's grain
-constexpr float kGrainRubber = 0.65f;  // rubber's grain; metal has enough of its own
+constexpr float kGrainEven = 145.0f;  // the level from which on the ground's grain is the same
 // Cosines between neighbours' normals that one ray, or a few on metal, can stand for.
 constexpr float kSmooth = 0.97f, kSmoothMetal = 0.99f;
 
@@ -19,13 +17,13 @@ struct Frame_maps {
 };
 
 // Where a share of the light that falls on a pixel comes from, in pixels from its centre: the
-// quantiles of a Blackman-Harris window 1.5 pixels wide.
+// quantiles of a Blackman-Harris window 3 pixels wide.
 PV_HD float filter_place(float share) {
   static constexpr float places[33] = {
-      -0.6000f, -0.3850f, -0.3211f, -0.2778f, -0.2435f, -0.2145f, -0.1889f, -0.1657f, -0.1441f,
-      -0.1239f, -0.1047f, -0.0862f, -0.0684f, -0.0509f, -0.0338f, -0.0169f, -0.0000f, 0.0168f,
-      0.0337f,  0.0509f,  0.0683f,  0.0862f,  0.1046f,  0.1239f,  0.1441f,  0.1656f,  0.1888f,
-      0.2144f,  0.2435f,  0.2777f,  0.3210f,  0.3849f,  0.6000f};
+      -1.2000f, -0.7700f, -0.6422f, -0.5556f, -0.4870f, -0.4290f, -0.3778f, -0.3314f, -0.2882f,
+      -0.2478f, -0.2094f, -0.1724f, -0.1368f, -0.1018f, -0.0676f, -0.0338f, -0.0000f, 0.0336f,
+      0.0674f,  0.1018f,  0.1366f,  0.1724f,  0.2092f,  0.2478f,  0.2882f,  0.3312f,  0.3776f,
+      0.4288f,  0.4870f,  0.5554f,  0.6420f,  0.7698f,  1.2000f};
   const float at = share * 32.0f;
   const int low = static_cast<int>(at) < 31 ? static_cast<int>(at) : 31;
   return places[low] + (at - static_cast<float>(low)) * (places[low + 1] - places[low]);
@@ -55,8 +53,8 @@ PV_HD Place ray_place(uint64_t seed, int32_t width, int32_t x, int32_t y, int ra
   float a, b, shift_a, shift_b;
   spread_point(static_cast<uint32_t>(ray), a, b);
   Random<float>{ray_key(seed, pixel, 0x7fffffffu)}.pair(0, shift_a, shift_b);
-  place.x += 2.0f * filter_place(wrapped(a + shift_a));
-  place.y += 2.0f * filter_place(wrapped(b + shift_b));
+  place.x += filter_place(wrapped(a + shift_a));
+  place.y += filter_place(wrapped(b + shift_b));
   return place;
 }
 
@@ -112,21 +110,32 @@ PV_HD float screen_level(float linear) {
   return 255.0f * curve;
 }
 
-// The bytes of a pixel from its linear colour: the screen's curve and some grain.
+// How much of the grain asked for lies on a pixel: less of it where more light falls on the ground,
+// more of it where more falls on rubber. Metal has enough of its own.
+PV_HD float grain_share(const Solid* solid, float level) {
+  if (solid != nullptr)
+    return solid->metal != 0 ? 0.0f : clamped(0.2f + 0.005f * level, 0.3f, 0.9f);
+  const float dim = clamped((kGrainEven - level) * (1.0f / 40.0f), 0.0f, 1.2f);
+  return 0.52f + 0.46f * dim * dim;
+}
+
+// The bytes of a pixel from its linear colour: the screen's curve and some grain. What grain lacks
+// in strength, each channel has more of its own, as where several lamps light a place.
 PV_HD void write_pixel(const float* linear, float grain, const Solid* solid, uint64_t seed,
                        uint32_t pixel, uint8_t* to) {
   const Random<float> random{ray_key(seed, pixel, 0x7ffffffeu)};
-  float a, b, c, d;
+  float a, b, c, d, clean[3];
   random.pair(0, a, b);
   random.pair(1, c, d);
-  const float noise = grain * 1.7320508f * (a + b + c + d - 2.0f);
+  for (int i = 0; i < 3; ++i) clean[i] = screen_level(linear[i]);
+  const float share = grain_share(solid, (clean[0] + clean[1] + clean[2]) * (1.0f / 3.0f));
+  // Sums of one set of numbers with other signs know nothing of one another.
+  const float signs[3] = {a - b + c - d, a - b - c + d, a + b - c - d};
+  const float whole = 1.7320508f * (a + b + c + d - 2.0f);
+  const float shared = share * whole * (0.924f + 0.0277f * whole * whole);
+  const float own = share > 0.0f && share < 1.0f ? 0.8f * (1.0f - share) : 0.0f;
   for (int i = 0; i < 3; ++i) {
-    const float clean = screen_level(linear[i]);
-    // A path tracer's noise is fainter, on the screen's scale, where there is more light.
-    const float fades =
-        solid != nullptr ? (solid->metal != 0 ? 0.0f : kGrainRubber)
-                         : clamped(1.0f - (clean - kGrainLevel) * (1.0f / kGrainFade), 0.3f, 1.2f);
-    const float level = clamped(clean + noise * fades, 0.0f, 255.0f);
+    const float level = clamped(clean[i] + grain * (shared + own * signs[i]), 0.0f, 255.0f);
     to[i] = static_cast<uint8_t>(to_int(level + 0.5f));
   }
 }

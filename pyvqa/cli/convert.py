@@ -1,4 +1,4 @@
-"""Turn weights of the original releases into model folders, and back."""
+"""Turn weights of the original releases into model folders, and back; put networks together."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ EXAMPLES = """examples:
   pyvqa convert ns-vqa question_parser.pt object_detector.pt attribute_net.pt \\
       --vocab clevr_vocab.json --out models/ns-vqa
   pyvqa convert ns-vqa object_detector.pt --out models/detector
+  pyvqa convert ns-vqa runs/detector runs/attributes runs/parser --out models/mine
   pyvqa convert ns-vqa models/ns-vqa --back --network detector --out object_detector.pt
   pyvqa convert murel logs/vqa2/murel --vocab data/vqa2 --out models/murel
   pyvqa convert murel ckpt_last_model.pth.tar --options options.yaml \\
@@ -25,8 +26,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "source",
         nargs="+",
-        help="ns-vqa: files of the original, one per network; murel: an experiment's folder, a "
-        "checkpoint or an option file of the original; with --back a model",
+        help="ns-vqa: files of the original, or models and runs of ours to put together, one of "
+        "each network; murel: an experiment's folder, a checkpoint or an option file of the "
+        "original; with --back a model",
     )
     parser.add_argument(
         "--vocab",
@@ -76,7 +78,9 @@ def _ns_vqa(args: Namespace) -> int:
         export_model(find_model(args.source[0]), args.network, args.out)
         print(f"written: {args.out}")
         return 0
-    placed = import_model([Path(source) for source in args.source], args.vocab, args.out)
+    sources = [Path(source) for source in args.source]
+    sources = [source if source.is_file() else find_model(source) for source in sources]
+    placed = import_model(sources, args.vocab, args.out)
     print(f"written: {args.out} ({placed} tensors, none left over)")
     return 0
 

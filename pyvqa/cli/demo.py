@@ -1,4 +1,4 @@
-"""Ask questions about freshly made scenes, answer them with the shipped model, show how."""
+"""Ask questions about freshly made pictures, answer them with the shipped model, show how."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from pyvqa.evidence import Answer, Canvas
     from pyvqa.programs.scenes import Scenes
+    from pyvqa.systems.ns_vqa.answer import NsVqa
+    from pyvqa.systems.ns_vqa.trial import Trial
     from pyvqa.view.trace import Summary
     from pyvqa.world.questions import Questions
     from pyvqa.world.scenes import WorldScenes
@@ -23,7 +25,8 @@ EXAMPLES = """examples:
   pyvqa demo
   pyvqa demo --out somewhere --scenes 100 --questions 1000 --seed 7
 
-It needs neither data nor network. index.html in the output folder shows fifty questions step by
+It needs neither data nor network. A model with eyes gets the pictures alone; one without is told
+what the scenes hold. index.html in the output folder shows fifty questions step by
 step on the pictures they are about, which lie in images/; answers.json holds the same as data."""
 
 _SHOWN = 50  # questions on the page
@@ -34,8 +37,8 @@ _TOLD = 3  # of them in the terminal
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder; default: demo")
-    parser.add_argument("--scenes", type=int, default=250, metavar="N", help="default: 250")
-    parser.add_argument("--questions", type=int, default=2000, metavar="N", help="default: 2000")
+    parser.add_argument("--scenes", type=int, default=100, metavar="N", help="default: 100")
+    parser.add_argument("--questions", type=int, default=1000, metavar="N", help="default: 1000")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other scenes")
     parser.add_argument(
         "--model", default="ns-vqa-clevr", help="shipped name, model or run folder of NS-VQA"
@@ -46,8 +49,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 class _Run:
     """Q questions about fresh scenes and what became of them."""
 
+    model: NsVqa
     world: WorldScenes
-    scenes: Scenes
+    trial: Trial | None  # what the model's eyes saw, None where it has none
+    scenes: Scenes  # as seen, or as they are
     questions: Questions
     categories: list[str]  # [Q]
     programs: torch.Tensor  # int64 [Q, L] token ids
@@ -65,7 +70,7 @@ class _Run:
 
 def main(args: Namespace) -> int:
     """Make scenes and questions, answer, print and write the page."""
-    from pyvqa.cli.common import per_second, percent, print_table, torch_threads
+    from pyvqa.cli.common import per_second, percent, print_table
     from pyvqa.errors import ConfigError
     from pyvqa.evidence import write_answers
     from pyvqa.files import write_text
@@ -73,21 +78,27 @@ def main(args: Namespace) -> int:
 
     if args.scenes < 1 or args.questions < 1:
         raise ConfigError("--scenes and --questions must be at least 1")
-    # For a network this small several threads gain nothing, and lose much on a busy machine.
-    with torch_threads(1):
-        run = _run(args.model, args.scenes, args.questions, args.seed)
+    run = _run(args.model, args.scenes, args.questions, args.seed)
     total = len(run.answers)
-    print(f"{len(run.scenes):,} scenes, {total:,} questions, answered with {args.model}\n")
+    means = "pictures" if run.trial else "scenes"
+    print(f"{len(run.scenes):,} {means}, {total:,} questions, answered with {args.model}\n")
     rates = _rates(run)
     rows = [(name.replace("_", " "), f"{n:,}", percent(share)) for name, share, n in rates]
     share = sum(run.is_right) / total
     print_table([*rows, ("all", f"{total:,}", percent(share))], ("type", "questions", "right"))
+    if run.trial:
+        seen = [(name, f"{n:,}", percent(share)) for name, share, n in run.trial.shares()]
+        print()
+        print_table(seen, ("seen", "number", "share"))
     print(f"\nquestions parsed   {per_second(total, run.parse_seconds)}")
     print(f"programs executed  {per_second(total, run.execute_seconds)} (one thread)")
     chosen = _choose(run)
-    canvases, seconds = _draw(run, chosen, args.out / "images")
+    pictures, canvases, seconds = _draw(run, chosen)
+    print(f"pictures rendered  {per_second(len(pictures), seconds)}")
+    if run.trial:
+        print(f"pictures seen      {_rate(len(run.scenes), run.trial.see_seconds)}")
+    _write_pictures(pictures, canvases, args.out / "images")
     shown = _explain(run, chosen, canvases)
-    print(f"pictures rendered  {per_second(len(canvases), seconds)}")
     for answer in _examples(shown):
         print()
         _tell(answer)
@@ -97,11 +108,16 @@ def main(args: Namespace) -> int:
     return 0
 
 
+def _rate(count: int, seconds: float) -> str:
+    return f"{count / max(seconds, 1e-9):.1f} a second"
+
+
 def _run(model_name: str, scene_count: int, question_count: int, seed: int) -> _Run:
     import numpy as np
     import torch
 
     import pyvqa
+    from pyvqa.cli.common import torch_threads
     from pyvqa.ops import execute
     from pyvqa.programs.clevr import instruction_table, question_type
     from pyvqa.programs.run import answer_texts
@@ -113,27 +129,31 @@ def _run(model_name: str, scene_count: int, question_count: int, seed: int) -> _
     model = pyvqa.load(model_name)
     attempts = visible_attempts(seed, 0, scene_count)
     world = sample_scenes(seed, 0, scene_count, attempts=attempts)
-    scenes = world.pack()
     generator = QuestionGenerator(read_templates(None, "clevr"))
-    questions = generator.generate(scenes, seed=seed, first=0)
+    questions = generator.generate(world.pack(), seed=seed, first=0)
     count = min(question_count, len(questions))
-    started = time.perf_counter()
-    programs = model.write_programs(questions.text[:count])
-    parsed = time.perf_counter()
+    trial = _look(model, world) if model.has_eyes else None
+    scenes = trial.scenes if trial else world.pack()
     rows = torch.from_numpy(questions.scene[:count])
     table = instruction_table(model.functions)
     seconds = []
-    for _ in range(20):
-        begin = time.perf_counter()
-        found = execute(programs, table, rows, scenes.packed)
-        seconds.append(time.perf_counter() - begin)
+    # For a network this small several threads gain nothing, and lose much on a busy machine.
+    with torch_threads(1):
+        started = time.perf_counter()
+        programs = model.write_programs(questions.text[:count])
+        parsed = time.perf_counter()
+        for _ in range(20):
+            begin = time.perf_counter()
+            found = execute(programs, table, rows, scenes.packed)
+            seconds.append(time.perf_counter() - begin)
     roots = questions.function[np.asarray(questions.offsets[1 : count + 1]) - 1].tolist()
-    categories = [question_type(questions.functions[root]) or "other" for root in roots]
     return _Run(
+        model,
         world,
+        trial,
         scenes,
         questions,
-        categories,
+        [question_type(questions.functions[root]) or "other" for root in roots],
         programs,
         model.functions,
         table,
@@ -142,6 +162,15 @@ def _run(model_name: str, scene_count: int, question_count: int, seed: int) -> _
         parsed - started,
         min(seconds),
     )
+
+
+def _look(model: NsVqa, world: WorldScenes) -> Trial:
+    from pyvqa.systems.ns_vqa.trial import try_eyes
+    from pyvqa.train.logging import Progress
+
+    batch = 4
+    with Progress(0, -(-len(world) // batch)) as progress:
+        return try_eyes(model.eyes, world, batch_size=batch, advance=progress.advance)
 
 
 def _rates(run: _Run) -> list[tuple[str, float, int]]:
@@ -170,30 +199,46 @@ def _choose(run: _Run) -> list[int]:
     return sorted(chosen[:_SHOWN])
 
 
-def _draw(run: _Run, chosen: Sequence[int], folder: Path) -> tuple[dict[int, Canvas], float]:
-    """Make and write the pictures of the chosen questions' scenes: by scene, and the seconds."""
+def _draw(
+    run: _Run, chosen: Sequence[int]
+) -> tuple[dict[int, torch.Tensor], dict[int, Canvas], float]:
+    """Give the pictures of the chosen questions' scenes, their canvases and the seconds to make."""
     import numpy as np
 
-    from pyvqa.files import atomic_write
+    from pyvqa.systems.ns_vqa.evidence import picture_canvas as seen_canvas
     from pyvqa.world.camera import HEIGHT, WIDTH
     from pyvqa.world.canvas import picture_canvas
-    from pyvqa.world.png import encode_png
     from pyvqa.world.scenes import image_filename
     from pyvqa.world.staging import Quality, stage
 
+    rows = sorted({int(row) for row in run.questions.scene[list(chosen)]})
+    names = {row: image_filename("CLEVR", "demo", row) for row in rows}
+    if run.trial:
+        pictures, seen = run.trial.pictures, run.trial.seen
+        canvases = {row: seen_canvas(pictures[row], seen[row], names[row]) for row in rows}
+        seconds = run.trial.render_seconds * len(rows) / len(pictures)
+        return {row: pictures[row] for row in rows}, canvases, seconds
     staged, starts = stage(run.world), np.concatenate([[0], np.cumsum(run.world.counts)])
-    canvases: dict[int, Canvas] = {}
-    seconds = 0.0
-    for row in sorted({int(row) for row in run.questions.scene[list(chosen)]}):
+    drawn: dict[int, torch.Tensor] = {}
+    canvases, seconds = {}, 0.0
+    for row in rows:
         started = time.perf_counter()
         made = staged.part(row, row + 1).render(Quality(WIDTH, HEIGHT))
         seconds += time.perf_counter() - started
-        name = image_filename("CLEVR", "demo", row)
-        picture, codes = made.picture[0].numpy(), run.world.codes[starts[row] : starts[row + 1]]
-        canvases[row] = picture_canvas(picture, made.ids[0].numpy(), codes, name)
-        with atomic_write(folder / name) as temporary:
-            temporary.write_bytes(encode_png(picture))
-    return canvases, seconds
+        drawn[row], codes = made.picture[0], run.world.codes[starts[row] : starts[row + 1]]
+        canvases[row] = picture_canvas(drawn[row].numpy(), made.ids[0].numpy(), codes, names[row])
+    return drawn, canvases, seconds
+
+
+def _write_pictures(
+    pictures: dict[int, torch.Tensor], canvases: dict[int, Canvas], folder: Path
+) -> None:
+    from pyvqa.files import atomic_write
+    from pyvqa.world.png import encode_png
+
+    for row, picture in pictures.items():
+        with atomic_write(folder / canvases[row].title) as temporary:
+            temporary.write_bytes(encode_png(picture.numpy()))
 
 
 def _without_picture(answer: Answer) -> Answer:
@@ -203,30 +248,20 @@ def _without_picture(answer: Answer) -> Answer:
 
 
 def _explain(run: _Run, chosen: Sequence[int], canvases: dict[int, Canvas]) -> list[Answer]:
-    import torch
+    from pyvqa.systems.ns_vqa.answer import answer_question
+    from pyvqa.systems.ns_vqa.evidence import answer_seen
 
-    from pyvqa.evidence import Answer
-    from pyvqa.ops import execute_trace
-    from pyvqa.programs.explain import explain, prefix_outcomes
-
-    rows = torch.from_numpy(run.questions.scene)[list(chosen)]
-    programs = run.programs[list(chosen)]
-    trace = execute_trace(programs, run.table, rows, run.scenes.packed)
     answers = []
-    for k, index in enumerate(chosen):
-        row = int(rows[k])
-        tokens = [run.names[token] for token in programs[k].tolist()]
-        until_end = tokens[: tokens.index("<END>")] if "<END>" in tokens else []
-        answers.append(
-            Answer(
-                text=run.answers[index] or "no answer",
-                question=run.questions.text[index],
-                expected=run.gold[index],
-                category=run.categories[index],
-                canvas=canvases[row],
-                steps=explain(prefix_outcomes(until_end, trace, k), run.scenes, row, canvases[row]),
-            )
-        )
+    for index in chosen:
+        row = int(run.questions.scene[index])
+        text, canvas = run.questions.text[index], canvases[row]
+        if run.trial:
+            picture, seen = run.trial.pictures[row], run.trial.seen[row]
+            answer = answer_seen(run.model, picture, seen, text, canvas=canvas)
+        else:
+            answer = answer_question(run.model, run.scenes, text, row=row, canvas=canvas)
+        gold, category = run.gold[index], run.categories[index]
+        answers.append(replace(answer, expected=gold, category=category))
     return answers
 
 
@@ -248,24 +283,30 @@ def _tell(answer: Answer) -> None:
 
 
 def _summary(run: _Run, rates: Sequence[tuple[str, float, int]], shown: int) -> Summary:
-    from pyvqa.cli.common import per_second, percent
+    from pyvqa.cli.common import percent
     from pyvqa.view.trace import Summary
 
     total = len(run.answers)
-    speed = per_second(total, run.execute_seconds).removesuffix(" a second")
     wrong = total - sum(run.is_right)
     among = f", {min(wrong, _WRONG)} of the {wrong} wrong ones among them" if wrong else ""
+    figures = [("answered right", percent(sum(run.is_right) / total))]
+    if run.trial:
+        how = "Two networks look at the picture and say what is there; another turns each question"
+        about = "pictures of invented scenes"
+        found, there = (percent(share) for _, share, _ in run.trial.shares()[:2])
+        figures += [("objects found", found), ("of those seen are there", there)]
+    else:
+        how, about = "A network turns each question", "invented scenes"
     return Summary(
         title="Questions answered step by step",
         lead=(
-            "A network turns each question into a program; running it on the scene gives the "
-            f"answer. {total:,} questions were asked about {len(run.scenes):,} invented scenes; "
-            f"{shown} are shown{among}. Step through a program to see what it looks at."
+            f"{how} into a program; running it on the scene gives the answer. {total:,} questions "
+            f"were asked about {len(run.scenes):,} {about}; {shown} are shown{among}. "
+            "Step through a program to see what it looks at."
         ),
         figures=(
-            ("answered right", percent(sum(run.is_right) / total)),
+            *figures,
             ("questions parsed a second", f"{total / run.parse_seconds:,.0f}"),
-            ("programs run a second", speed),
         ),
         rates=tuple(rates),
     )

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "render": ("pyvqa.cli.render", "pictures and masks of any CLEVR scene file"),
     "prepare": ("pyvqa.cli.prepare", "turn official files into what training reads"),
     "train": ("pyvqa.cli.train", "train a stage of a system, or continue it"),
+    "ask": ("pyvqa.cli.ask", "answer a question about a picture, with the reasons"),
     "eval": ("pyvqa.cli.evaluate", "a trained model's scores on an official split"),
     "execute": ("pyvqa.cli.execute", "run symbolic programs over scene files"),
     "convert": ("pyvqa.cli.convert", "weights of the original releases, both ways"),
@@ -60,6 +61,11 @@ def evaluate() -> int:
 def prepare() -> int:
     """Run `pyvqa-prepare`."""
     return run_command("prepare", sys.argv[1:], "pyvqa-prepare")
+
+
+def ask() -> int:
+    """Run `pyvqa-ask`."""
+    return run_command("ask", sys.argv[1:], "pyvqa-ask")
 
 
 def available() -> list[str]:

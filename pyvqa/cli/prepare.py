@@ -5,12 +5,16 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from pathlib import Path
 
+from pyvqa.cli import prepare_scenes
+
 EXAMPLES = """examples:
   pyvqa prepare clevr-questions --questions CLEVR_train_questions.json \\
       --vocab-out clevr_vocab.json --out clevr_train_questions.h5
   pyvqa prepare clevr-questions --questions CLEVR_val_questions.json \\
       --vocab-in clevr_vocab.json --out clevr_val_questions.h5
-  pyvqa prepare clevr-sample --questions clevr_train_questions.h5 --per-family 3 --out few/"""
+  pyvqa prepare clevr-sample --questions clevr_train_questions.h5 --per-family 3 --out few/
+"""
+EXAMPLES += prepare_scenes.EXAMPLES
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -18,6 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
     _clevr_questions(steps)
     _clevr_sample(steps)
+    prepare_scenes.add_steps(steps)
 
 
 def main(args: Namespace) -> int:
@@ -139,3 +144,9 @@ def _run_clevr_sample(args: Namespace) -> int:
     questions.take(rows).write(out)
     print(f"questions: {out} ({len(rows):,} of {len(questions):,})")
     return 0
+
+
+if __name__ == "__main__":  # For `torchrun -m pyvqa.cli.prepare`.
+    from pyvqa.cli.main import prepare
+
+    raise SystemExit(prepare())

@@ -266,13 +266,14 @@ class MaskRcnn(nn.Module):
         truths: Sequence[Truth],
         *,
         picks: Sequence[Picks] | None = None,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
         average: Callable[[Tensor], Tensor] | None = None,
     ) -> Losses:
         """Give the training losses of images with known objects.
 
-        What is trained on is drawn with `generator`, or given as `picks`. `average` brings the
-        counts that losses are divided by to their mean over the ranks of a job.
+        What is trained on is drawn with `generator`, one for all images or one for each, or given
+        as `picks`. `average` brings the counts that losses are divided by to their mean over the
+        ranks of a job.
         """
         pyramid = self.features(batch.pixels)
         maps = self.proposer(pyramid)
@@ -289,20 +290,21 @@ class MaskRcnn(nn.Module):
         maps: RpnMaps,
         batch: ImageBatch,
         truths: Sequence[Truth],
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
     ) -> list[Picks]:
         """Choose the anchors and regions of each image to train on."""
         anchors, picks = torch.cat(maps.anchors), []
         proposals = self.propose(maps, batch)
-        for truth, size, scale, found in zip(
-            truths, batch.sizes, batch.scales, proposals, strict=True
+        drawing = generator if isinstance(generator, Sequence) else [generator] * len(truths)
+        for truth, size, scale, found, own in zip(
+            truths, batch.sizes, batch.scales, proposals, drawing, strict=True
         ):
             sample = sample_anchors(
                 anchors,
                 truth.boxes.to(anchors) * scale,
                 size,
                 self.rules,
-                generator=generator,
+                generator=own,
                 count=self.limits.anchors,
             )
             rois = sample_rois(
@@ -312,7 +314,7 @@ class MaskRcnn(nn.Module):
                 self.rules,
                 weights=BOX_WEIGHTS,
                 mask_size=2 * MASK_POOL,
-                generator=generator,
+                generator=own,
                 count=self.limits.rois,
             )
             picks.append(Picks(sample, rois))
@@ -331,7 +333,11 @@ class MaskRcnn(nn.Module):
         targets = torch.cat([r.deltas for r in rois])
         positive = labels > 0
         counts = torch.stack((positive.new_ones(positive.shape).sum(), positive.sum())).float()
-        counts = (counts if average is None else average(counts)).clamp(min=1)
+        if average is not None:  # what the images of all ranks have on average
+            images = counts.new_full((1,), float(len(rois)))
+            counts = average(torch.cat((counts, images)))
+            counts = counts[:2] * (images / counts[2])
+        counts = counts.clamp(min=1)
         score, box = box_losses(logits, deltas, labels, targets)
         with_object = [r.boxes[: r.masks.shape[0]] for r in rois]
         masks = torch.cat([r.masks for r in rois])

@@ -58,9 +58,11 @@ def render(
 
     cameras: float64 [B, 3], positions that look at the origin; lamps: float64 [B, 3, 3], positions
     of the key, fill and back lamp. `samples` rays go through a pixel where objects or faces meet,
-    a quarter of that on metal, a sixteenth elsewhere: 1 is a draft, 16 good for training, 1024 the
-    reference. `seeds` int64 [B] choose the noise (default 0). `grain` is the standard deviation of
-    what is added on top, in grey levels, where a picture's level is 90; more light has less of it.
+    a quarter of that on metal, a sixteenth elsewhere. 1024 is the reference, the truth that fewer
+    are held to: a draft (1) is within 2.5 grey levels of it on average and what is good for
+    training (16) within 0.8; two references differ by 0.3 at most. `seeds` int64 [B] choose the
+    noise (default 0). `grain` is the standard deviation of what is added on top, in grey levels, to
+    ground of level 105; brighter ground has less of it, rubber more the brighter it is, metal none.
     Objects, size and ids are those of `object_ids`, which knows no ground: where the ground hides
     the foot of an object, depth and normals are the ground's.
 

@@ -15,6 +15,8 @@ SYSTEMS: dict[str, str] = {
 
 # training stage -> module:attribute of a `pyvqa.train.stage.Stage`
 STAGES: dict[str, str] = {
+    "ns-vqa/detector": "pyvqa.systems.ns_vqa.train_detector:DETECTOR",
+    "ns-vqa/attributes": "pyvqa.systems.ns_vqa.train_attributes:ATTRIBUTES",
     "ns-vqa/parser-pretrain": "pyvqa.systems.ns_vqa.train:PRETRAIN",
     "ns-vqa/parser-reinforce": "pyvqa.systems.ns_vqa.train:REINFORCE",
     "ns-vqa/parser-world": "pyvqa.systems.ns_vqa.train_world:WORLD",

@@ -163,13 +163,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
 
 
-def read_upstream(path: str | Path) -> Mapping[str, Any]:
-    """Load a table of weights that torch wrote, without running any code that it may hold.
+def read_torch(path: str | Path) -> Mapping[str, Any]:
+    """Load a table that torch saved onto the CPU without running any code that it may hold.
 
     Raises:
         CheckpointError: the file is missing, damaged or holds more than tensors and numbers.
     """
-    checkpoint = read_torch(path)
+    checkpoint = read_plain(path)
     if not isinstance(checkpoint, Mapping):
         raise CheckpointError(
             f"{path}: holds a {type(checkpoint).__name__}, not a table of weights"
@@ -177,8 +177,8 @@ def read_upstream(path: str | Path) -> Mapping[str, Any]:
     return checkpoint
 
 
-def read_torch(path: str | Path) -> Any:
-    """Load what torch wrote, plain containers, numbers, texts and tensors; nothing in it is run.
+def read_plain(path: str | Path) -> Any:
+    """Load what torch saved: plain containers, numbers, texts and tensors; nothing in it is run.
 
     Raises:
         CheckpointError: the file is missing, damaged or holds anything else.
@@ -190,6 +190,22 @@ def read_torch(path: str | Path) -> Any:
     except Exception as error:  # torch raises many unrelated types for damaged files
         reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
         raise CheckpointError(f"{path}: cannot be read as weights ({reason})") from error
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read a network's named weights from a .safetensors file or one of `torch.save`.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or holds no named tensors.
+    """
+    if Path(path).suffix == ".safetensors":
+        return read_tensors(Path(path))
+    found = read_torch(path)
+    found = next((found[key] for key in ("state_dict", "model") if key in found), found)
+    weights = {str(k): v for k, v in found.items() if isinstance(v, Tensor)}
+    if not weights:
+        raise CheckpointError(f"{path}: holds no named weights; give the file of a network")
+    return weights
 
 
 def _write_tensors(folder: Path, state: State) -> dict[str, Any]:
@@ -251,6 +267,11 @@ def _restore_optimiser(
         raise CheckpointError(
             f"{checkpoint}: the optimiser's parameters differ ({error}); is it another config's?"
         ) from error
+    # Fused updates go through memory without looking at strides.
+    for parameter, row in optimiser.state.items():
+        for key, value in row.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                row[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _restore_counters(state: State, checkpoint: Path, numbers: Mapping[str, Any]) -> None:

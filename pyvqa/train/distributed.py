@@ -128,6 +128,18 @@ class Ranks:
             raise
 
 
+def mean_over_ranks(tensor: Tensor) -> Tensor:
+    """Give the mean of every rank's tensor; the tensor itself in a job of one rank.
+
+    For steps whose losses are divided by counts that all ranks have to agree on.
+    """
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return tensor
+    total = tensor.detach().clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
+
+
 @contextmanager
 def join(config: TrainConfig) -> Iterator[Ranks]:
     """Join the job that `torchrun` has started, or stand alone; choose the device.

@@ -29,16 +29,17 @@ def show_messages(level: int = logging.INFO) -> None:
 class Progress:
     """Show how far a run is: a moving line on a terminal, else one line every half minute."""
 
-    def __init__(self, step: int, total: int, *, shown: bool = True) -> None:
+    def __init__(self, step: int, total: int, *, unit: str = "step", shown: bool = True) -> None:
         self._step = self._first = self._told = step
         self._total = total
+        self._unit = unit
         self._shown = shown
         self._start = self._last_line = time.monotonic()
         self._text = ""
         terminal = shown and sys.stderr.isatty()
         self._bar: tqdm[Any] | None = None
         if terminal:
-            self._bar = tqdm(total=total, initial=step, unit="step", dynamic_ncols=True)
+            self._bar = tqdm(total=total, initial=step, unit=unit, dynamic_ncols=True)
 
     def __enter__(self) -> Progress:
         return self
@@ -60,11 +61,11 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(self._text, refresh=False)
 
-    def advance(self) -> None:
-        """Count one step."""
-        self._step += 1
+    def advance(self, steps: int = 1) -> None:
+        """Count steps."""
+        self._step += steps
         if self._bar is not None:
-            self._bar.update()
+            self._bar.update(steps)
         elif self._shown and time.monotonic() - self._last_line >= LINE_EVERY:
             self._line()
 
@@ -73,8 +74,9 @@ class Progress:
         speed = (self._step - self._first) / max(1e-9, self._last_line - self._start)
         left = (self._total - self._step) / max(1e-9, speed)
         logger.info(
-            "step %d of %d, %.3g steps/s, %s left%s",
-            self._step, self._total, speed, _duration(left), f": {self._text}" * bool(self._text),
+            "%s %d of %d, %.3g %ss/s, %s left%s",
+            self._unit, self._step, self._total, speed, self._unit, _duration(left),
+            f": {self._text}" * bool(self._text),
         )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pyvqa.data.pieces import Pieces, remove_half_written
 from pyvqa.errors import DataError
 from pyvqa.files import atomic_write, read_json, sha256, write_json
 from pyvqa.world import camera
@@ -18,7 +19,6 @@ from pyvqa.world.assemble import each
 from pyvqa.world.blocks import Span, add_coco_masks, write_lines
 from pyvqa.world.from_files import LAMP_NAMES, SceneFile, Views, stage_file
 from pyvqa.world.masks import Masks
-from pyvqa.world.pieces import Pieces, remove_half_written
 from pyvqa.world.png import encode_png, opaque
 from pyvqa.world.staging import Quality
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from pyvqa.data.pieces import Pieces, remove_half_written
 from pyvqa.errors import ConfigError, DataError
 from pyvqa.files import read_json, write_json
 from pyvqa.world.assemble import assemble, each
 from pyvqa.world.balance import Balance
 from pyvqa.world.blocks import Maker, Span
 from pyvqa.world.layouts import LAYOUTS, FileLayout
-from pyvqa.world.pieces import Pieces, remove_half_written
 from pyvqa.world.questions import BLOCK, GeneratorSettings, QuestionGenerator
 from pyvqa.world.scenes import SceneSettings, check_scene_settings
 from pyvqa.world.staging import Quality

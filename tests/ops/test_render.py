@@ -138,13 +138,52 @@ def test_more_samples_approach_the_reference() -> None:
     assert errors[2] < 0.5
 
 
+REFERENCE = 1024  # samples of the pictures that fewer samples are held to
+
+
+@pytest.mark.parametrize(
+    ("samples", "most_different", "most_biased", "least_alike"),
+    [(1, 2.5, 0.6, 0.9), (ops.TRAINING_QUALITY, 0.8, 0.2, 0.99), (REFERENCE, 0.3, 0.1, 0.998)],
+    ids=["draft", "training", "reference"],
+)
+def test_few_samples_are_held_to_the_reference(
+    samples: int, most_different: float, most_biased: float, least_alike: float
+) -> None:
+    """Per picture, in grey levels: mean difference, its bias, and the share of pixels within 8."""
+    rng = random.Random(11)
+    objects, cameras, lamps = make_objects(rng, [7, 5, 9]), make_cameras(rng, 3), make_lamps(rng, 3)
+
+    def draw(count: int, seed: int) -> Tensor:
+        options: dict[str, Any] = {"size": (64, 96), "grain": 0.0, "seeds": torch.full((3,), seed)}
+        return ops.render(objects, cameras, lamps, samples=count, **options).picture.float()
+
+    change = draw(samples, 1) - draw(REFERENCE, 5)
+    assert (change.abs().mean((1, 2, 3)) <= most_different).all()
+    assert (change.mean((1, 2, 3)).abs() <= most_biased).all()
+    assert ((change.abs().amax(-1) <= 8).float().mean((1, 2)) >= least_alike).all()
+
+
 def test_grain_has_its_size() -> None:
     plain = levels(empty()).double()
+    usual, bright = (plain - 105).abs() <= 6, plain >= 140
     for sigma in (1.0, 4.0):
-        grained = levels(empty(), grain=sigma, seeds=torch.tensor([3])).double()
-        assert abs(float((grained - plain).std()) - sigma) < 0.12 * sigma + 0.1
+        added = levels(empty(), grain=sigma, seeds=torch.tensor([3])).double() - plain
+        assert abs(float(added[usual].std()) - sigma) < 0.08 * sigma + 0.1
+        assert float(added[bright].std()) < 0.8 * sigma
     other = levels(empty(), grain=4.0, seeds=torch.tensor([4])).double()
-    assert (other != grained).float().mean() > 0.5
+    assert (other != plain + added).float().mean() > 0.5
+
+
+def test_metal_has_no_grain_but_its_own_and_rubber_less_than_the_ground() -> None:
+    rubber, metal = one_object(2), one_object(2)
+    metal.kinds[0, 1] = ops.METAL
+    shown = ops.object_ids(rubber, BASE, size=(80, 120))[0] == 0
+    spread = {}
+    for name, objects in (("rubber", rubber), ("metal", metal)):
+        added = levels(objects, grain=4.0) - levels(objects)
+        spread[name] = float(added[shown].std())
+    assert spread["metal"] == 0
+    assert 2 < spread["rubber"] < 3.2
 
 
 def test_a_picture_does_not_know_its_neighbours() -> None:

@@ -36,16 +36,43 @@ def convolution(shape: Sequence[int], u: np.ndarray) -> np.ndarray:
     return u * np.sqrt(6 / (shape[1] * shape[2] * shape[3]))
 
 
-def genuine_picture(name: str) -> Tensor:
-    """Read a genuine CLEVR picture as RGB bytes [H, W, 3], or skip the test."""
-    images = pytest.importorskip("PIL.Image", reason="needs Pillow to read pictures")
+def _scaled(name: str, shape: Sequence[int], u: np.ndarray) -> np.ndarray:
+    """The kit's formula for the attribute network's weights."""
+    if len(shape) == 4:
+        return convolution(shape, u)
+    if len(shape) == 2:
+        return u / np.sqrt(shape[1])
+    if name.endswith("running_var"):
+        return 1 + 0.5 * np.abs(u)
+    return 0.5 + 0.1 * u if name.endswith("weight") else 0.1 * u
+
+
+def attribute_checkpoint(folder: Path, channels: int) -> dict[str, Any]:
+    """Make the kit's attribute network as the original stores it, or skip the test."""
+    file = folder / "attr_net_meta.json"
+    if not file.is_file():
+        pytest.skip(f"the kit holds no {file.name}")
+    shapes = json.loads(file.read_text())["state_dict_shapes"]
+    shapes["main.0.weight"][1] = channels
+    state = formula_weights(shapes, _scaled)
+    return {"input_channels": channels, "output_dim": 18, "model_state": state}
+
+
+def genuine_file(name: str) -> Path:
+    """Find a genuine CLEVR picture, or skip the test."""
     root = os.environ.get("PYVQA_REAL")
     if not root:
         pytest.skip("PYVQA_REAL is not set")
     found = sorted((Path(root) / "clevr_original" / "images").rglob(name))
     if not found:
         pytest.skip(f"{root}/clevr_original/images holds no {name}")
-    with images.open(found[0]) as picture:
+    return found[0]
+
+
+def genuine_picture(name: str) -> Tensor:
+    """Read a genuine CLEVR picture as RGB bytes [H, W, 3], or skip the test."""
+    images = pytest.importorskip("PIL.Image", reason="needs Pillow to read pictures")
+    with images.open(genuine_file(name)) as picture:
         return torch.from_numpy(np.array(picture.convert("RGB")))
 
 

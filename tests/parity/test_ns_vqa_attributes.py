@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,51 +11,27 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from kit_pictures import convolution, decoded, formula_weights, genuine_picture
+from kit_pictures import attribute_checkpoint, decoded, genuine_picture
 from safetensors.torch import load_file
 from torch import Tensor
 
 from pyvqa.systems.ns_vqa.build import build_attributes
 from pyvqa.systems.ns_vqa.model.attributes import (
-    BLOCKS,
-    NUMBERS,
     AttributeNetwork,
     attribute_inputs,
     attribute_loss,
     attribute_targets,
     decode_attributes,
 )
-from pyvqa.systems.ns_vqa.model.detector import attributes_of
 from pyvqa.systems.ns_vqa.upstream import attribute_names, attributes_from_upstream
 
 INPUTS = pytest.mark.kit("ns_vqa", "scene_parse/attr_inputs*.npz")
 NETWORK = pytest.mark.kit("ns_vqa", "scene_parse/attr_net*.safetensors")
-PARSED = pytest.mark.kit("ns_vqa", "scene_parse/scenes_parsed_cat_label_*.json")
 VECTORS = pytest.mark.kit("ns_vqa", "scene_parse/vector_to_object*.json")
-BATCH = 50  # objects that were normalised together
-
-
-def scaled(name: str, shape: Sequence[int], u: np.ndarray) -> np.ndarray:
-    """The kit's formula for the attribute network's weights."""
-    if len(shape) == 4:
-        return convolution(shape, u)
-    if len(shape) == 2:
-        return u / np.sqrt(shape[1])
-    if name.endswith("running_var"):
-        return 1 + 0.5 * np.abs(u)
-    return 0.5 + 0.1 * u if name.endswith("weight") else 0.1 * u
 
 
 def make_network(folder: Path, channels: int) -> AttributeNetwork:
-    file = folder / "attr_net_meta.json"
-    if not file.is_file():
-        pytest.skip(f"the kit holds no {file.name}")
-    shapes = json.loads(file.read_text())["state_dict_shapes"]
-    shapes["main.0.weight"][1] = channels
-    state = formula_weights(shapes, scaled)
-    config, weights, unplaced = attributes_from_upstream(
-        {"input_channels": channels, "output_dim": NUMBERS, "model_state": state}
-    )
+    config, weights, unplaced = attributes_from_upstream(attribute_checkpoint(folder, channels))
     assert unplaced == []
     network = build_attributes(config).eval()
     network.load_state_dict(weights)  # strict: every weight of ours has been given
@@ -168,33 +143,6 @@ def test_predictions_and_training(case: Path, channels: int) -> None:
     check("train_losses_3_adam_steps", torch.stack(losses), 2e-2)
     with torch.no_grad():
         check("eval_pred_after_3_steps", network.eval()(inputs), 2e-2)
-
-
-@lru_cache(maxsize=1)
-def parsed(folder: Path) -> list[dict[str, Any]]:
-    """What the network says about every proposal, batches normalised by themselves."""
-    inputs, network = inputs_of(folder, "proposals_no_gt"), make_network(folder, 6)
-    with torch.no_grad():
-        numbers = torch.cat([network(batch) for batch in inputs.split(BATCH)])
-    return decode_attributes(numbers)
-
-
-@PARSED
-def test_parsed_scenes(case: Path) -> None:
-    found = proposals(case.parent, "proposals_no_gt")
-    by_class = case.stem.endswith("1")
-    objects = {}
-    for index, label, known in zip(
-        found["image_idxs"], found["category_idxs"], parsed(case.parent), strict=True
-    ):
-        known = {**known, **(attributes_of(label) if by_class else {})}
-        objects.setdefault(index, []).append(known)
-    for scene in json.loads(case.read_text())["scenes"]:
-        ours = objects.get(scene["image_index"], [])
-        assert len(ours) == len(scene["objects"])
-        for mine, theirs in zip(ours, scene["objects"], strict=True):
-            assert {name: mine[name] for name in BLOCKS} == {n: theirs[n] for n in BLOCKS}
-            assert mine["position"] == pytest.approx(theirs["position"], rel=0, abs=1e-3)
 
 
 @NETWORK

@@ -264,3 +264,28 @@ def test_state_that_no_file_can_hold_is_refused(tmp_path: Path) -> None:
         checkpoint.save(tmp_path, 1, state, {}, keep=2)
     assert checkpoint.latest(tmp_path) is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_optimisers_keep_the_layout_of_their_parameters(tmp_path: Path) -> None:
+    def fresh(seed: int) -> State:
+        torch.manual_seed(seed)
+        net = torch.nn.Conv2d(3, 5, 3).to(memory_format=torch.channels_last)
+        return State({"net": net}, {"net": torch.optim.Adam(net.parameters(), fused=True)})
+
+    def go_on(state: State) -> None:
+        torch.manual_seed(7)
+        images = torch.randn(2, 3, 8, 8).to(memory_format=torch.channels_last)
+        for _ in range(3):
+            state.networks["net"].zero_grad()
+            state.networks["net"](images).square().mean().backward()
+            state.optimisers["net"].step()
+
+    saved, loaded = fresh(3), fresh(0)
+    go_on(saved)
+    checkpoint.save(tmp_path, 3, saved, {}, keep=2)
+    found = checkpoint.latest(tmp_path)
+    assert found is not None
+    checkpoint.load(found, loaded)
+    go_on(saved)
+    go_on(loaded)
+    assert torch.equal(saved.networks["net"].weight, loaded.networks["net"].weight)

@@ -68,10 +68,14 @@ def plan_answer() -> Answer:
 def test_text_stays_text_and_objects_are_drawn(tmp_path: Path) -> None:
     body = drawn(tmp_path, [plan_answer()], "1.2")
     assert "<img" not in body
-    assert body.count("&lt;img src=x") == 2  # in the list and above the plan
+    assert body.count("&lt;img src=x") == 1  # above the plan; a single answer needs no list
     assert "expected: yes" in body
-    things = re.findall(r'<g class="(thing[^"]*)">', body)
-    assert sorted(things) == ["thing", "thing", "thing faded"]  # the anchor stays in sight
+    things = re.findall(r'<g class="(thing[^"]*)"', body)
+    assert sorted(things) == [
+        "thing alive",
+        "thing chosen",
+        "thing faded",
+    ]  # the anchor is in sight
     assert body.count('class="side"') == body.count('class="link"') == 1
     assert "step 2 of 3" in body
 
@@ -86,7 +90,7 @@ def test_masks_are_drawn_on_pictures(tmp_path: Path) -> None:
     canvas = Canvas(kind="picture", width=8, height=4, image=DOT)
     step = Step(words="Point", kind="mask", regions=(Region(mask=Mask(size=(4, 8), counts="88@")),))
     body = drawn(tmp_path, [Answer(text="left", score=0.5, canvas=canvas, steps=(step,))])
-    assert body.count('href="data:image/png;base64,') == 1
+    assert body.count('<path class="side"') == 1
     assert "probability 50.0 %" in body
 
 
@@ -104,10 +108,47 @@ def test_masked_regions_of_a_picture_light_up(tmp_path: Path) -> None:
     )
     body = drawn(tmp_path, [Answer(text="left", canvas=canvas, steps=steps)], "1.2")
     assert body.count('class="shade"') == 1
-    assert body.count('class="hit"') == 2
+    assert re.findall(r'<g class="(thing[^"]*)"', body) == ["thing faded", "thing alive chosen"]
+    outlines = re.findall(r'<path class="edge" d="([^"]+)"', body)
+    assert len(outlines) == 2
+    assert all(d.startswith("M") and d.endswith("Z") and "NaN" not in d for d in outlines)
     assert "box" not in re.findall(r'<rect class="(\w+)"', body)
     assert re.findall(r'<text class="tag"[^>]*>([^<]+)</text>', body) == ["thing 5"]
-    assert body.count('class="ring"') == 1
+    assert [row.split() for row in re.findall(r'<tr tabindex="0"( class="faded")?', body)] == [
+        ['class="faded"'],
+        [],
+    ]
+
+
+def test_wrong_answers_come_first_and_can_be_chosen_by_keyboard(tmp_path: Path) -> None:
+    answers = [
+        Answer(text="1", question="first", expected="1"),
+        Answer(text="2", question="second", expected="3", warnings=("a doubt",)),
+        Answer(text="4", question="third", expected="4"),
+    ]
+    body = drawn(tmp_path, answers)
+    assert re.findall(r'<span class="text">(\w+)</span>', body) == ["second", "first", "third"]
+    assert "<h2>second</h2>" in body
+    assert re.findall(r"<option[^>]*>([^<]+)</option>", body)[:4] == [
+        "All results",
+        "Wrong (1)",
+        "Right (2)",
+        "With warnings (1)",
+    ]
+    assert '<p class="warning">a doubt</p>' in body
+
+
+def test_objects_are_listed_with_what_they_are(tmp_path: Path) -> None:
+    regions = (
+        Region(box=(0, 0, 2, 2), weight=0.9996, label=NASTY, attributes={"color": "red"}),
+        Region(box=(4, 0, 6, 2), weight=0.5, attributes={"color": "blue", "size": NASTY}),
+    )
+    canvas = Canvas(kind="picture", width=8, height=4, image=DOT, regions=regions)
+    body = drawn(tmp_path, [Answer(text="unknown", canvas=canvas, warnings=("why",))])
+    assert re.findall(r"<th>(\w*)</th>", body) == ["", "color", "size", "sure"]
+    assert re.findall(r'<td class="sure">([^<]+)</td>', body) == ["99.9 %", "50.0 %"]
+    assert "<img" not in body
+    assert 'class="answer doubtful">unknown<' in body
 
 
 def test_an_empty_page_says_so(tmp_path: Path) -> None:

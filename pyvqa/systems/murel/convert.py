@@ -18,7 +18,7 @@ from pyvqa.systems.murel.folder import VOCABULARY, Model, read_model, write_mode
 from pyvqa.systems.murel.from_options import network_config, optimisation
 from pyvqa.systems.murel.options import read_options
 from pyvqa.systems.murel.upstream import network_from_upstream, network_to_upstream
-from pyvqa.train.checkpoint import read_torch, read_upstream
+from pyvqa.train.checkpoint import read_plain, read_torch
 from pyvqa.train.config import to_yaml
 
 # Widths that the original fixes in its code.
@@ -112,8 +112,8 @@ def read_vocabulary(path: Path) -> VqaVocabulary:
 
 
 def _upstream_vocabulary(folder: Path) -> VqaVocabulary:
-    words = read_torch(folder / "wid_to_word.pth")
-    answers = read_torch(folder / "aid_to_ans.pth")
+    words = read_plain(folder / "wid_to_word.pth")
+    answers = read_plain(folder / "aid_to_ans.pth")
     if not isinstance(words, Mapping) or sorted(words) != list(range(1, len(words) + 1)):
         raise CheckpointError(
             f"{folder / 'wid_to_word.pth'}: not a table of words numbered 1, 2, 3, ...; "
@@ -127,7 +127,7 @@ def _upstream_vocabulary(folder: Path) -> VqaVocabulary:
 
 def _model(source: Path, options: Mapping[str, Any], vocabulary: VqaVocabulary) -> Model:
     """Read one checkpoint into a network of its own options."""
-    state = read_upstream(source).get("network")
+    state = read_torch(source).get("network")
     if not isinstance(state, Mapping):
         raise CheckpointError(
             f"{source}: has no part named network; give the file named ckpt_*_model.pth.tar"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pyvqa.errors import CheckpointError, DataError
 from pyvqa.files import read_json
-from pyvqa.train.checkpoint import read_upstream
+from pyvqa.train.checkpoint import read_torch
 
 _MODEL = re.compile(r"ckpt_(?P<name>.+)_model\.pth\.tar")
 
@@ -57,7 +57,7 @@ class Experiment:
         path = self.folder / f"ckpt_{name}_engine.pth.tar"
         if not path.is_file():
             return None
-        epoch = read_upstream(path).get("epoch")
+        epoch = read_torch(path).get("epoch")
         if not isinstance(epoch, int):
             raise CheckpointError(f"{path}: holds no epoch; is it an engine's file?")
         return epoch

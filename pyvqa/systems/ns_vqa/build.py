@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
+from pyvqa.data.pictures import shrink_picture
 from pyvqa.errors import ConfigError, DataError
 from pyvqa.nn.box_rules import DETECTRON, MODERN
-from pyvqa.nn.images import CAFFE_MEAN, IMAGENET_MEAN, IMAGENET_STD, ImageBatch, prepare_images
+from pyvqa.nn.images import (
+    CAFFE_MEAN,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ImageBatch,
+    fit_scale,
+    prepare_images,
+)
 from pyvqa.nn.mask_rcnn import Limits, MaskRcnn
 from pyvqa.nn.norm import FrozenAffine, SharedBatchNorm2d
 from pyvqa.nn.resnet import DEPTHS, ResNet
@@ -85,16 +94,28 @@ def build_detector(config: DetectorConfig) -> MaskRcnn:
 
 
 def prepare_pictures(config: DetectorConfig, pictures: Sequence[torch.Tensor]) -> ImageBatch:
-    """Prepare RGB pictures, uint8 [H, W, 3] each, for a detector of these settings."""
+    """Prepare RGB pictures, uint8 [H, W, 3] each, for a detector of these settings.
+
+    Pictures more than twice too large are first made twice too large, smoothly: the resizing of
+    `prepare_images` would leave most of their pixels out.
+    """
     caffe = config.pixels == "caffe"
-    return prepare_images(
-        pictures,
-        short=config.short_side,
-        long=config.long_side,
+    short, long = config.short_side, config.long_side
+    sizes = [(picture.shape[0], picture.shape[1]) for picture in pictures]
+    scales = [fit_scale(size, short, long) for size in sizes]
+    smooth = [
+        shrink_picture(picture, math.ceil(2 * scale * max(size))) if scale < 0.5 else picture
+        for picture, size, scale in zip(pictures, sizes, scales, strict=True)
+    ]
+    batch = prepare_images(
+        smooth,
+        short=short,
+        long=long,
         mean=CAFFE_MEAN if caffe else IMAGENET_MEAN,
         std=(1.0, 1.0, 1.0) if caffe else IMAGENET_STD,
         reverse_channels=caffe,
     )
+    return batch._replace(originals=sizes, scales=scales)
 
 
 def build_attributes(config: AttributesConfig) -> AttributeNetwork:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
+from pyvqa.ops.render import TRAINING_QUALITY
 from pyvqa.train.settings import OptimConfig, RunConfig, ScheduleConfig, TrainConfig, setting
 
 
@@ -79,7 +80,8 @@ class PerceptionConfig:
     # Drop the lesser of two objects with a higher overlap; off, as the original: both stay.
     suppression: bool = True
     iou: float = setting(0.5, minimum=0.0)  # intersection over union
-    iomin: float = setting(0.5, minimum=0.0)  # intersection over the smaller one
+    # Intersection over the smaller one: lenient, for slivers of what stands behind something else.
+    iomin: float = setting(0.8, minimum=0.0)
     # Take color, material and shape from the detector where its classes tell them.
     category_labels: bool = True
     batch_size: int = setting(50, minimum=1)  # objects described at once
@@ -177,5 +179,62 @@ class WorldConfig(RunConfig):
     parser: ParserConfig = field(default_factory=ParserConfig)
     data: WorldDataConfig = field(default_factory=WorldDataConfig)
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=1e-3))
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+@dataclass(kw_only=True)
+class PictureDataConfig:
+    """Annotated pictures: a CLEVR-mini folder, or fresh ones of the built-in world."""
+
+    root: str | None = None  # folder with images/ and the annotations; none: the world
+    annotations: str = "CLEVR_mini_coco_anns.json"  # within root
+    # Of a folder, pictures 0..pictures-1 train and the rest validate (ns-vqa's --split_id). Of the
+    # world, so many make an epoch; every epoch has new ones.
+    pictures: int = setting(3500, minimum=1)
+    val_pictures: int = setting(200, minimum=0)  # of the world
+    least_objects: int = setting(3, minimum=1)  # in a picture of the world to train on
+    samples: int = setting(TRAINING_QUALITY, minimum=1)  # rays a pixel of the world's pictures
+
+
+@dataclass(kw_only=True)
+class DetectorTrainConfig(RunConfig):
+    """Training of the detector (ns-vqa scene_parse/mask_rcnn/tools/train_net_step.py)."""
+
+    init: str | None = None  # a ResNet's weight file (.pth, .safetensors) to begin with
+    start: str | None = None  # or a model or run folder whose network to go on with
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
+    data: PictureDataConfig = field(default_factory=PictureDataConfig)
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(name="sgd", lr=0.01))
+    # Biases may learn faster, and without weight decay, as Detectron's do.
+    bias_rate: float = setting(1.0, above=0.0)
+    bias_decay: bool = True
+    # Scale momenta with the learning rate where that jumps, as the original does; torch's momenta
+    # do not contain the rate, so this shrinks them once too often.
+    scale_momentum: bool = False
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+@dataclass(kw_only=True)
+class ObjectDataConfig(PictureDataConfig):
+    """Annotated pictures whose objects are looked at one by one."""
+
+    # Of a folder: detections paired with its objects (`pyvqa prepare clevr-objects`), to learn from
+    # their masks instead of the true ones.
+    objects: str | None = None
+    # Share of objects shown with a mask as a detector draws it: coarse, and a little off.
+    coarse: float = setting(0.0, minimum=0.0)
+
+
+@dataclass(kw_only=True)
+class AttributesTrainConfig(RunConfig):
+    """Training of the attribute network (ns-vqa scene_parse/attr_net/tools/run_train.py)."""
+
+    init: str | None = None  # a ResNet's weight file (.pth, .safetensors) to begin with
+    start: str | None = None  # or a model or run folder whose network to go on with
+    attributes: AttributesConfig = field(default_factory=AttributesConfig)
+    data: ObjectDataConfig = field(default_factory=ObjectDataConfig)
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=2e-3))
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

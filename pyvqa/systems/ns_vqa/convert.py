@@ -13,12 +13,13 @@ from pyvqa.data.clevr_questions import ClevrVocabulary
 from pyvqa.errors import CheckpointError, ConfigError
 from pyvqa.files import atomic_folder, atomic_write
 from pyvqa.systems.ns_vqa.build import build_attributes, build_detector, build_parser
-from pyvqa.systems.ns_vqa.config import AttributesConfig, DetectorConfig
+from pyvqa.systems.ns_vqa.config import AttributesConfig, DetectorConfig, PerceptionConfig
 from pyvqa.systems.ns_vqa.folder import (
     AttributesPart,
     DetectorPart,
     ParserPart,
     read_attributes,
+    read_config,
     read_detector,
     read_parser,
     write_model,
@@ -31,11 +32,14 @@ from pyvqa.systems.ns_vqa.upstream import (
     parser_from_upstream,
     parser_to_upstream,
 )
-from pyvqa.train.checkpoint import read_upstream
+from pyvqa.train.checkpoint import read_torch
 
 
 def import_model(sources: Sequence[Path], vocabulary_file: Path | None, out: Path) -> int:
-    """Make one model folder of the original's .pt files; give the number of tensors placed.
+    """Make one model folder of the original's .pt files and folders of ours.
+
+    Returns the number of tensors placed. Weights of the original are stored as they are, those of
+    our folders alone in half precision.
 
     Raises:
         CheckpointError: a file is unreadable or of no known kind, some of its keys have no place
@@ -43,27 +47,52 @@ def import_model(sources: Sequence[Path], vocabulary_file: Path | None, out: Pat
         ConfigError: there is a parser but no vocabulary.
     """
     parts: dict[str, Any] = {}
+    places: dict[str, str] = {}
     total = 0
     for source in sources:
-        checkpoint = read_upstream(source)
-        name, part, placed = _part(source, checkpoint, vocabulary_file)
-        if name in parts:
-            raise CheckpointError(f"{source}: a second {name}; give one file per network")
-        parts[name], total = part, total + placed
-    card = "# NS-VQA, converted from the original release\n\n"
-    card += "".join(
-        f"- {name}: {source.name}\n" for name, source in zip(parts, sources, strict=True)
-    )
-    if "parser" in parts:
+        if source.is_dir():
+            found, placed = _own_parts(source)
+        else:
+            name, part, placed = _part(source, read_torch(source), vocabulary_file)
+            found = {name: part}
+        twice = sorted(found.keys() & parts.keys())
+        if twice:
+            raise CheckpointError(f"{source}: a second {twice[0]}; give one of each network")
+        parts |= found
+        places |= dict.fromkeys(found, source.name)
+        total += placed
+    original = any(not source.is_dir() for source in sources)
+    settings = PerceptionConfig(suppression=not original)
+    dtype = torch.float32 if original else torch.float16
+    with atomic_folder(out) as folder:
+        write_model(folder, _card(parts, places), perception=settings, dtype=dtype, **parts)
+    return total
+
+
+def _own_parts(folder: Path) -> tuple[dict[str, Any], int]:
+    """Read whatever networks a folder of ours holds, and count their tensors."""
+    config = read_config(folder)
+    parts: dict[str, Any] = {}
+    if config.parser is not None:
+        parts["parser"] = ParserPart(*read_parser(folder))
+    if config.detector is not None:
+        parts["detector"] = read_detector(folder)
+    if config.attributes is not None:
+        parts["attributes"] = read_attributes(folder)
+    return parts, sum(len(part.network.state_dict()) for part in parts.values())
+
+
+def _card(parts: Mapping[str, Any], places: Mapping[str, str]) -> str:
+    card = "# NS-VQA, put together from parts\n\n"
+    card += "".join(f"- {name}: {place}\n" for name, place in places.items())
+    if "parser" in parts and not parts["parser"].config.mask_padding:
         card += "- the parser attends to padding, as the original: results depend on the batch\n"
-    if "attributes" in parts:
+    if "attributes" in parts and parts["attributes"].config.batch_statistics:
         card += (
             "- the attribute network normalises by the batch at hand, as the original's tables were"
             " made; set attributes.batch_statistics to false for results that do not depend on it\n"
         )
-    with atomic_folder(out) as folder:
-        write_model(folder, card, dtype=torch.float32, **parts)
-    return total
+    return card
 
 
 def _part(

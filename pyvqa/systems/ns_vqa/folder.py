@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from pyvqa.data.clevr_questions import ClevrVocabulary
-from pyvqa.errors import CheckpointError
+from pyvqa.errors import CheckpointError, ConfigError
 from pyvqa.files import write_text
 from pyvqa.nn.mask_rcnn import MaskRcnn
+from pyvqa.nn.resnet import ResNet
 from pyvqa.systems import find_model
 from pyvqa.systems.ns_vqa.build import build_attributes, build_detector, build_parser
 from pyvqa.systems.ns_vqa.config import (
@@ -26,7 +27,7 @@ from pyvqa.systems.ns_vqa.config import (
 )
 from pyvqa.systems.ns_vqa.model.attributes import AttributeNetwork
 from pyvqa.systems.ns_vqa.model.parser import QuestionParser
-from pyvqa.train.checkpoint import load_network, read_tensors, save_network
+from pyvqa.train.checkpoint import load_network, read_tensors, read_weights, save_network
 from pyvqa.train.config import read_source, to_yaml, typed
 
 NETWORK = "parser"
@@ -172,6 +173,35 @@ def _absent(folder: Path, network: str) -> CheckpointError:
         f"{folder}: holds no {network}; give a model that has one, "
         "or convert or train one into a folder of its own"
     )
+
+
+def begin_with(
+    network: nn.Module, backbone: ResNet, name: str, *, init: str | None, start: str | None
+) -> None:
+    """Fill a network in training: its ResNet from a weight file, or all of it from a model.
+
+    Raises:
+        ConfigError: both are given.
+        CheckpointError, DataError: the file or model cannot be read, or does not fit.
+    """
+    if init is not None and start is not None:
+        raise ConfigError("init and start are both set; a network begins with one of them")
+    if init is not None:
+        start_backbone(backbone, init)
+    if start is not None:
+        load_network(find_model(start) / f"{name}.safetensors", network)
+
+
+def start_backbone(backbone: ResNet, path: str) -> None:
+    """Fill a ResNet with the weights of a file (.pth, .safetensors) by torchvision's names.
+
+    Raises:
+        CheckpointError: the file cannot be read, or is of a network of another depth or width.
+    """
+    try:
+        backbone.start_from(read_weights(path))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: does not fit this network: {error}") from error
 
 
 def start_from(model: str, parser: QuestionParser, vocabulary: ClevrVocabulary) -> None:

@@ -5,16 +5,17 @@ ns-vqa scene_parse: mask_rcnn/tools/test_net.py, attr_net/tools/{process_proposa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pyvqa.ops import PackedMasks, mask_nms, paste_masks, unpack_masks
+from pyvqa.data.pictures import read_pictures, shrink_picture
+from pyvqa.ops import PackedMasks, mask_iou, mask_nms, paste_masks, unpack_masks
 from pyvqa.ops.paste import Rule
 from pyvqa.systems.ns_vqa.build import prepare_pictures
 from pyvqa.systems.ns_vqa.config import PerceptionConfig
@@ -27,6 +28,9 @@ from pyvqa.systems.ns_vqa.folder import (
 )
 from pyvqa.systems.ns_vqa.model.attributes import decode_attributes
 from pyvqa.systems.ns_vqa.model.detector import attributes_of
+
+LARGE = 1024  # pixels of a side up to which objects are described in the picture's own size
+UNSURE = 0.3  # a score above which something may be an object
 
 
 class Found(NamedTuple):
@@ -49,6 +53,7 @@ class Seen(NamedTuple):
 
     found: Found
     objects: list[dict[str, Any]]  # N: shape, size, material, color, position
+    unsure: int = 0  # things elsewhere in the picture that may be objects, but score too low
 
 
 @torch.no_grad()
@@ -80,6 +85,34 @@ def keep_objects(found: Found, settings: PerceptionConfig) -> Found:
     return found.select(kept)
 
 
+def count_unsure(found: Found, kept: Found, settings: PerceptionConfig) -> int:
+    """Count what may be an object, does not score enough and lies on none that was kept."""
+    low = (found.scores > UNSURE) & (found.scores <= settings.score)
+    if not low.any():
+        return 0
+    low_masks, scores = found.masks.select(low.nonzero().squeeze(1)), found.scores[low]
+    free = (mask_iou(low_masks, kept.masks, measure="iomin") <= settings.iomin).all(1)
+    rest = low_masks.select(free.nonzero().squeeze(1))
+    kept_rows = mask_nms(
+        rest, scores[free], iou_threshold=settings.iou, iomin_threshold=settings.iomin
+    )
+    return len(kept_rows)
+
+
+def _within(picture: Tensor, masks: PackedMasks, longest: int) -> tuple[Tensor, Tensor]:
+    """Scale a large picture and its masks down: -> uint8 [H, W, 3], bool [N, H, W]."""
+    if max(picture.shape[:2]) <= longest:
+        return picture, unpack_masks(masks)
+    small = shrink_picture(picture, longest)
+    rows, columns = (
+        ((torch.arange(small.shape[axis]) + 0.5) * (picture.shape[axis] / small.shape[axis])).long()
+        for axis in (0, 1)
+    )
+    each = (unpack_masks(masks.select(slice(k, k + 1))) for k in range(len(masks)))  # one by one
+    parts = [mask[:, rows][:, :, columns] for mask in each]
+    return small, torch.cat([torch.zeros(0, *small.shape[:2], dtype=torch.bool), *parts])
+
+
 @torch.no_grad()
 def describe(
     attributes: AttributesPart,
@@ -91,8 +124,8 @@ def describe(
     """Say what the objects of pictures are and where; objects of several pictures share batches."""
     network = attributes.network
     device = next(network.parameters()).device
-    pairs = zip(pictures, masks, strict=True)
-    inputs = torch.cat([network.inputs(p, unpack_masks(m)) for p, m in pairs])
+    pairs = (_within(p, m, LARGE) for p, m in zip(pictures, masks, strict=True))
+    inputs = torch.cat([network.inputs(*pair) for pair in pairs])
     numbers = [network(part.to(device)).float().cpu() for part in torch.split(inputs, batch_size)]
     objects = decode_attributes(torch.cat(numbers)) if len(inputs) else []
     starts = torch.tensor([0, *map(len, masks)]).cumsum(0).tolist()
@@ -119,7 +152,8 @@ class Eyes:
 
     def see(self, pictures: Sequence[Tensor]) -> list[Seen]:
         """Understand RGB pictures, uint8 [H, W, 3] each."""
-        kept = [keep_objects(found, self.settings) for found in detect(self.detector, pictures)]
+        everything = detect(self.detector, pictures)
+        kept = [keep_objects(found, self.settings) for found in everything]
         objects = describe(
             self.attributes,
             pictures,
@@ -131,4 +165,18 @@ class Eyes:
             for found, described in zip(kept, objects, strict=True):
                 for label, known in zip(found.labels.tolist(), described, strict=True):
                     known.update(attributes_of(label, categories))
-        return [Seen(*pair) for pair in zip(kept, objects, strict=True)]
+        unsure = [count_unsure(*pair, self.settings) for pair in zip(everything, kept, strict=True)]
+        return [Seen(*parts) for parts in zip(kept, objects, unsure, strict=True)]
+
+
+def look_at(
+    eyes: Eyes, files: Sequence[Path], *, batch_size: int = 8, workers: int = 1
+) -> Iterator[Seen]:
+    """Understand picture files in order, batch after batch; `workers` threads read ahead.
+
+    Raises:
+        DataError: a picture is missing or cannot be read, when the turn comes to its batch.
+    """
+    pictures = read_pictures(files, ahead=2 * batch_size, workers=workers)
+    while batch := list(islice(pictures, batch_size)):
+        yield from eyes.see(batch)

@@ -251,12 +251,3 @@ function eachPixel(mask, visit) {
     place += run;
   });
 }
-function maskPicture(mask) {
-  const [height, width] = mask.size;
-  const surface = element("canvas", { width, height });
-  const context = surface.getContext("2d");
-  const pixels = context.createImageData(width, height);
-  eachPixel(mask, (p) => pixels.data.set([47, 91, 215, 150], 4 * p));
-  context.putImageData(pixels, 0, 0);
-  return surface.toDataURL();
-}

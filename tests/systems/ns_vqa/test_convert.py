@@ -10,8 +10,9 @@ from pyvqa.errors import CheckpointError
 from pyvqa.systems import load
 from pyvqa.systems.ns_vqa.build import build_parser
 from pyvqa.systems.ns_vqa.config import ParserConfig
-from pyvqa.systems.ns_vqa.convert import import_model, read_upstream
+from pyvqa.systems.ns_vqa.convert import import_model
 from pyvqa.systems.ns_vqa.upstream import parser_from_upstream, parser_names, parser_to_upstream
+from pyvqa.train.checkpoint import read_torch
 
 # What the original's checkpoint of a default network holds (its state_dict, in order).
 NAMES = ["encoder.embedding.weight"]
@@ -60,7 +61,7 @@ def test_there_and_back_changes_no_bit(small, tmp_path, settings, capsys):
     assert "none left over" in capsys.readouterr().out
     back = ["convert", "ns-vqa", str(tmp_path / "model"), "--back"]
     assert main([*back, "--out", str(tmp_path / "back.pt")]) == 0
-    again = read_upstream(tmp_path / "back.pt")
+    again = read_torch(tmp_path / "back.pt")
     assert again["net_params"] == original["net_params"]
     assert list(again["net_state"]) == list(original["net_state"])
     for name, value in original["net_state"].items():
@@ -86,10 +87,10 @@ def test_leftover_keys_are_listed(small, tmp_path):
 
 def test_wrong_files_are_refused(small, tmp_path):
     with pytest.raises(CheckpointError, match="no such file"):
-        read_upstream(tmp_path / "absent.pt")
+        read_torch(tmp_path / "absent.pt")
     (tmp_path / "noise.pt").write_bytes(b"not weights at all")
     with pytest.raises(CheckpointError, match="cannot be read as weights"):
-        read_upstream(tmp_path / "noise.pt")
+        read_torch(tmp_path / "noise.pt")
     torch.save({"weights": {}}, tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match="net_params or net_state is missing"):
         import_model([tmp_path / "other.pt"], small.vocabulary_file, tmp_path / "model")
@@ -106,7 +107,7 @@ def test_code_in_a_file_is_not_run(tmp_path):
 
     torch.save({"net_params": Trap()}, tmp_path / "trap.pt")
     with pytest.raises(CheckpointError, match="cannot be read as weights"):
-        read_upstream(tmp_path / "trap.pt")
+        read_torch(tmp_path / "trap.pt")
     assert not (tmp_path / "ran").exists()
 
 

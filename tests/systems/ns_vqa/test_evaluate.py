@@ -52,6 +52,7 @@ def model(model_folder) -> NsVqa:
 def test_the_command_writes_result_and_answers(small, model_folder, tmp_path, capsys):
     out = tmp_path / "results"
     arguments = [str(model_folder), "--root", str(small.root), "--split", "train"]
+    arguments += ["--scenes", "ground-truth"]
     assert main(["eval", *arguments, "--out", str(out), "--explain", "3"]) == 0
     printed = capsys.readouterr().out
     for name in ("count", "exist", "compare_num", "query", "all", "programs"):
@@ -130,7 +131,10 @@ def test_questions_without_gold_answers_are_answered(small, model, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--split", "nowhere"], "CLEVR_nowhere_questions.json: no such file"),
+        (
+            ["--split", "nowhere", "--scenes", "ground-truth"],
+            "CLEVR_nowhere_questions.json: no such file",
+        ),
         (["--split", "val", "--scenes", "absent.json"], "absent.json: no such file"),
         (["--split", "val", "--batch-size", "0"], "--batch-size must be at least 1"),
         (["--split", "val", "--explain", "2"], "name a folder with --out"),

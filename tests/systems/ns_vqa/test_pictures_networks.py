@@ -14,12 +14,18 @@ from pyvqa.systems.ns_vqa.build import (
     build_parser,
     prepare_pictures,
 )
-from pyvqa.systems.ns_vqa.config import AttributesConfig, DetectorConfig, ParserConfig
-from pyvqa.systems.ns_vqa.convert import export_model, import_model, read_upstream
+from pyvqa.systems.ns_vqa.config import (
+    AttributesConfig,
+    DetectorConfig,
+    ParserConfig,
+    PerceptionConfig,
+)
+from pyvqa.systems.ns_vqa.convert import export_model, import_model
 from pyvqa.systems.ns_vqa.folder import (
     AttributesPart,
     DetectorPart,
     read_attributes,
+    read_config,
     read_detector,
     read_parser,
     write_model,
@@ -46,6 +52,7 @@ from pyvqa.systems.ns_vqa.upstream import (
     detector_from_upstream,
     detector_to_upstream,
 )
+from pyvqa.train.checkpoint import read_torch
 
 LIGHT = {
     "depth": 10,
@@ -312,7 +319,7 @@ def test_attributes_there_and_back(tmp_path, capsys):
     assert (settings.reverse_channels, settings.batch_statistics) == (True, True)
     back = ["convert", "ns-vqa", str(tmp_path / "model"), "--back", "--network", "attributes"]
     assert main([*back, "--out", str(tmp_path / "back.pt")]) == 0
-    again = read_upstream(tmp_path / "back.pt")
+    again = read_torch(tmp_path / "back.pt")
     assert (again["input_channels"], again["output_dim"]) == (6, 18)
     assert again["model_state"].keys() == original["model_state"].keys()
     for name, value in original["model_state"].items():
@@ -394,3 +401,30 @@ def test_back_takes_one_model(tmp_path, capsys):
     arguments = ["convert", "ns-vqa", "a", "b", "--back", "--out", str(tmp_path / "x.pt")]
     assert main(arguments) == 1
     assert "--back takes one model" in capsys.readouterr().err
+
+
+def test_networks_of_several_folders_are_put_together(small, tmp_path, capsys):
+    words, functions = len(small.vocabulary.words), len(small.vocabulary.functions)
+    config = ParserConfig(word_dim=6, hidden=5)
+    for name in ("parser", "eyes", "again"):
+        (tmp_path / name).mkdir()
+    parser = build_parser(config, words, functions)
+    write_parser(tmp_path / "parser", parser, config, small.vocabulary, "")
+    detector, attributes = light(), AttributesConfig(depth=10, widths=[4, 4, 4, 4])
+    write_model(
+        tmp_path / "eyes",
+        "",
+        detector=DetectorPart(build_detector(detector), detector),
+        attributes=AttributesPart(build_attributes(attributes), attributes),
+    )
+    command = ["convert", "ns-vqa", str(tmp_path / "eyes"), str(tmp_path / "parser"), "--out"]
+    assert main([*command, str(tmp_path / "whole")]) == 0
+    for name, origin in (("parser", "parser"), ("detector", "eyes"), ("attributes", "eyes")):
+        file = f"{name}.safetensors"
+        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / origin / file).read_bytes()
+    assert read_config(tmp_path / "whole").perception == PerceptionConfig()
+    capsys.readouterr()
+    twice = [*command[:2], str(tmp_path / "eyes"), *command[2:], str(tmp_path / "none")]
+    assert main(twice) == 1
+    assert "a second" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()

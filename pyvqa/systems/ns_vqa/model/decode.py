@@ -154,6 +154,61 @@ def _write(
     return programs
 
 
+class Ranked(NamedTuple):
+    """The likeliest programs of a question, best first."""
+
+    programs: Tensor  # int64 [R, max_steps]
+    probability: Tensor  # float32 [R]
+
+
+@torch.no_grad()
+def likeliest(
+    parser: QuestionParser, memory: Memory, width: int, *, grammar: Grammar | None = None
+) -> Ranked:
+    """Search for the `width` likeliest programs of the only question in `memory`.
+
+    A beam search: of the beginnings of each length the `width` best are followed, ended ones among
+    them. Held to a grammar, the probabilities are those among its programs.
+    """
+    device = memory.outputs.device
+    stepper = _Stepper(parser, width)
+    hidden, cell = list(memory.state.hidden), list(memory.state.cell)
+    tokens = torch.full((1,), START, device=device)
+    programs = torch.full((1, parser.max_steps), NULL, device=device)
+    total = torch.zeros(1, device=device)
+    place = None if grammar is None else grammar.start(1, device)
+    ended = Ranked(programs[:0], total[:0])
+    for step in range(parser.max_steps):
+        log_probs = stepper.step(tokens, hidden, cell, memory)
+        if grammar is not None and place is not None:
+            log_probs = grammar.constrain(log_probs, place, parser.max_steps - step)
+        reached = (total[:, None] + log_probs).flatten()
+        total, best = reached.topk(min(width, reached.shape[0]))
+        total, best = total[total > -torch.inf], best[total > -torch.inf]
+        parent, tokens = best // log_probs.shape[1], best % log_probs.shape[1]
+        programs = programs[parent]
+        programs[:, step] = tokens
+        if grammar is not None and place is not None:
+            place = grammar.advance(place[parent], tokens)
+        going = tokens != END if step + 1 < parser.max_steps else torch.zeros_like(tokens).bool()
+        ended = _best(ended, programs[~going], total[~going], width)
+        if ended.programs.shape[0] == width:  # what scores less already can only lose
+            going &= total > ended.probability[-1]
+        if not going.any():
+            break
+        programs, total, tokens = programs[going], total[going], tokens[going]
+        place = None if place is None else place[going]
+        hidden, cell = ([x[parent[going]] for x in state] for state in (hidden, cell))
+    return Ranked(ended.programs, ended.probability.exp())
+
+
+def _best(ended: Ranked, programs: Tensor, total: Tensor, width: int) -> Ranked:
+    """Add ended programs with their log-probabilities and keep the best."""
+    together = torch.cat((ended.probability, total))
+    order = torch.argsort(together, descending=True, stable=True)[:width]
+    return Ranked(torch.cat((ended.programs, programs))[order], together[order])
+
+
 class Drawn(NamedTuple):
     """The distinct programs among those drawn for a batch, questions in order."""
 
