@@ -52,6 +52,10 @@ add_library(_ops_cuda MODULE
   csrc/masks/runs_cuda.cu
   csrc/nms/nms_cuda.cpp
   csrc/nms/nms_cuda.cu
+  csrc/pairwise/pairwise_backward_cuda.cu
+  csrc/pairwise/pairwise_cuda.cpp
+  csrc/pairwise/pairwise_cuda.cu
+  csrc/pairwise/pairwise_tiles_cuda.cu
   csrc/paste/paste_cuda.cpp
   csrc/paste/paste_cuda.cu
   csrc/render/render_cuda.cpp

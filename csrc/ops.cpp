@@ -131,6 +131,18 @@ STABLE_TORCH_LIBRARY(pyvqa, m) {
   m.def(
       "render_boxes(Tensor geometry, Tensor kinds, Tensor offsets, Tensor cameras, int height, int "
       "width) -> Tensor");
+  // ---- pairwise
+  // Factors [B, N, F] of regions, weight [D, K], bias [D], mask bool [B, N]; chunk c of the K
+  // features of a pair has sizes[c] of them, ranks[c] products each, and is normalised together
+  // with the chunks of the same number in groups (-1: not at all).
+  // -> the largest outputs over the second region of the pairs [B, N, D], and which, int32.
+  m.def(
+      "pairwise_max(Tensor left, Tensor right, Tensor weight, Tensor? bias, Tensor? mask, int[] "
+      "sizes, int[] ranks, int[] groups, bool bfloat16) -> (Tensor, Tensor)");
+  // The gradients of left, right and weight.
+  m.def(
+      "pairwise_max_backward(Tensor grad, Tensor left, Tensor right, Tensor weight, Tensor argmax, "
+      "int[] sizes, int[] ranks, int[] groups) -> (Tensor, Tensor, Tensor)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(pyvqa, CompositeExplicitAutograd, m) {

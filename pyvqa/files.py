@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -143,10 +143,18 @@ def write_json(path: str | Path, value: Any, *, indent: int | None = 2) -> None:
         write_text(path, text)
 
 
-def read_json(path: str | Path, *, expect: type | None = None, keys: Sequence[str] = ()) -> Any:
+def read_json(
+    path: str | Path,
+    *,
+    expect: type | None = None,
+    keys: Sequence[str] = (),
+    replace: Callable[[dict[str, Any]], Any] | None = None,
+) -> Any:
     """Read `.json` or `.json.gz`, checking the outermost shape.
 
-    `expect` is `dict` or `list`; `keys` must all be present in the outermost dictionary.
+    `expect` is `dict` or `list`; `keys` must all be present in the outermost dictionary. `replace`
+    gets every dictionary, inner ones first, and gives what stands in its place: what a large file
+    holds and nobody needs is then never in memory as a whole.
 
     Raises:
         DataError: missing, not a file, truncated, not UTF-8, not JSON (with line and column), or
@@ -155,7 +163,7 @@ def read_json(path: str | Path, *, expect: type | None = None, keys: Sequence[st
     path = Path(path)
     content = read_bytes(path)
     try:
-        value = json.loads(content.decode("utf-8-sig"))
+        value = json.loads(content.decode("utf-8-sig"), object_hook=replace)
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: not UTF-8 text (byte {error.start}); is this a JSON file?"

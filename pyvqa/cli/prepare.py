@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from pathlib import Path
 
-from pyvqa.cli import prepare_scenes
+from pyvqa.cli import prepare_regions, prepare_scenes, prepare_vqa
 
 EXAMPLES = """examples:
   pyvqa prepare clevr-questions --questions CLEVR_train_questions.json \\
@@ -14,7 +14,7 @@ EXAMPLES = """examples:
       --vocab-in clevr_vocab.json --out clevr_val_questions.h5
   pyvqa prepare clevr-sample --questions clevr_train_questions.h5 --per-family 3 --out few/
 """
-EXAMPLES += prepare_scenes.EXAMPLES
+EXAMPLES += f"{prepare_vqa.EXAMPLES}\n{prepare_regions.EXAMPLES}\n{prepare_scenes.EXAMPLES}"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -22,6 +22,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
     _clevr_questions(steps)
     _clevr_sample(steps)
+    prepare_vqa.add_steps(steps)
+    prepare_regions.add_steps(steps)
     prepare_scenes.add_steps(steps)
 
 

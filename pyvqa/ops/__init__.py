@@ -41,6 +41,7 @@ from pyvqa.ops.masks import (
     unpack_masks,
 )
 from pyvqa.ops.nms import batched_nms, nms, nms_padded
+from pyvqa.ops.pairwise import PairLayout, pair_features, pairwise_max
 from pyvqa.ops.paste import paste_masks
 from pyvqa.ops.render import (
     CUBE,
@@ -71,6 +72,7 @@ __all__ = [
     "Masks",
     "PackedMasks",
     "PackedScenes",
+    "PairLayout",
     "Reason",
     "RenderObjects",
     "Rendering",
@@ -107,6 +109,8 @@ __all__ = [
     "object_ids_reference",
     "pack_masks",
     "pack_rles",
+    "pair_features",
+    "pairwise_max",
     "paste_masks",
     "projected_boxes",
     "render",

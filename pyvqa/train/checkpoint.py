@@ -164,23 +164,32 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_torch(path: str | Path) -> Mapping[str, Any]:
-    """Load a file of `torch.save` onto the CPU without running any code that it may hold.
+    """Load a table that torch saved onto the CPU without running any code that it may hold.
 
     Raises:
         CheckpointError: the file is missing, damaged or holds more than tensors and numbers.
     """
-    if not Path(path).is_file():
-        raise CheckpointError(f"{path}: no such file; check the path")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many unrelated types for damaged files
-        reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
-        raise CheckpointError(f"{path}: cannot be read as weights ({reason})") from error
+    checkpoint = read_plain(path)
     if not isinstance(checkpoint, Mapping):
         raise CheckpointError(
             f"{path}: holds a {type(checkpoint).__name__}, not a table of weights"
         )
     return checkpoint
+
+
+def read_plain(path: str | Path) -> Any:
+    """Load what torch saved: plain containers, numbers, texts and tensors; nothing in it is run.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or holds anything else.
+    """
+    if not Path(path).is_file():
+        raise CheckpointError(f"{path}: no such file; check the path")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many unrelated types for damaged files
+        reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
+        raise CheckpointError(f"{path}: cannot be read as weights ({reason})") from error
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:

@@ -33,10 +33,13 @@ def build_optimiser(
             groups, momentum=config.momentum, nesterov=config.nesterov, **shared
         )
     else:
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
-        betas = (config.beta1, config.beta2)
-        # Fused: one pass over each parameter instead of a dozen.
-        optimiser = kind(groups, betas=betas, eps=config.eps, fused=True, **shared)
+        shared |= {"betas": (config.beta1, config.beta2), "eps": config.eps}
+        if config.name == "adamax":
+            optimiser = torch.optim.Adamax(groups, **shared)
+        else:
+            kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
+            # Fused: one pass over each parameter instead of a dozen.
+            optimiser = kind(groups, fused=True, **shared)
     for group in optimiser.param_groups:
         group["initial_lr"] = group["lr"]
         # Kept with the optimiser, because each one clips its own parameters.

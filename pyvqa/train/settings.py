@@ -50,9 +50,9 @@ def setting(
 class OptimConfig:
     """Which optimiser moves the weights, and how far. Unused fields of a name are ignored."""
 
-    name: str = setting("adam", choices=("adam", "adamw", "sgd"))
+    name: str = setting("adam", choices=("adam", "adamw", "adamax", "sgd"))
     lr: float = setting(1e-3, minimum=0.0)
-    # Adam and AdamW: decay of the two running means, and the guard of the division.
+    # Adam, AdamW, Adamax: decay of the two running means, and the guard of the division.
     beta1: float = setting(0.9, minimum=0.0, below=1.0)
     beta2: float = setting(0.999, minimum=0.0, below=1.0)
     eps: float = setting(1e-8, above=0.0)

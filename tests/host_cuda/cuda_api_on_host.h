@@ -159,6 +159,11 @@ enum cudaMemcpyKind {
   cudaMemcpyDeviceToHost,
   cudaMemcpyDeviceToDevice
 };
+enum cudaDeviceAttr {
+  cudaDevAttrComputeCapabilityMajor = 75,
+  cudaDevAttrComputeCapabilityMinor = 76,
+  cudaDevAttrMaxSharedMemoryPerBlockOptin = 97
+};
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 using cudaStream_t = struct HostCudaStream*;
 
@@ -186,6 +191,29 @@ inline cudaError_t cudaGetLastError() { return std::exchange(host_cuda::last_err
 inline cudaError_t cudaPeekAtLastError() { return host_cuda::last_error; }
 inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+
+// A device of capability 9.0 (PYVQA_HOST_CUDA_CAPABILITY = 75 asks for 7.5) and as much shared
+// memory as that has (PYVQA_HOST_CUDA_SHARED asks for fewer bytes).
+inline cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return cudaSuccess;
+}
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  const auto asked = [](const char* name, int otherwise) {
+    const char* text = std::getenv(name);
+    return text == nullptr ? otherwise : std::atoi(text);
+  };
+  const int capability = asked("PYVQA_HOST_CUDA_CAPABILITY", 90);
+  switch (attribute) {
+    case cudaDevAttrComputeCapabilityMajor: *value = capability / 10; break;
+    case cudaDevAttrComputeCapabilityMinor: *value = capability % 10; break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+      *value = asked("PYVQA_HOST_CUDA_SHARED", 227 * 1024);
+      break;
+    default: return cudaErrorInvalidValue;
+  }
+  return cudaSuccess;
+}
 
 template <class Kernel>
 cudaError_t cudaFuncSetAttribute(Kernel, cudaFuncAttribute, int bytes) {

@@ -32,6 +32,11 @@ PAIRS: list[tuple[OptimConfig, Any, dict[str, Any]]] = [
         torch.optim.AdamW,
         {"lr": 0.1, "weight_decay": 0.1, "fused": True},
     ),
+    (
+        OptimConfig(name="adamax", lr=0.1, beta1=0.5, eps=1e-3),
+        torch.optim.Adamax,
+        {"lr": 0.1, "betas": (0.5, 0.999), "eps": 1e-3},
+    ),
     (OptimConfig(name="sgd", lr=0.1), torch.optim.SGD, {"lr": 0.1}),
     (
         OptimConfig(name="sgd", lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1),

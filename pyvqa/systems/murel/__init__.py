@@ -1,0 +1,1 @@
+"""MuRel: relational reasoning over the regions of a picture (Cadene et al. 2019)."""

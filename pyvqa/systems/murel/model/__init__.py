@@ -1,0 +1,1 @@
+"""The networks of MuRel and of the attention baseline."""
