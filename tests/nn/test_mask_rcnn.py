@@ -130,7 +130,8 @@ def test_counts_are_averaged_over_ranks():
         maps = network.proposer(network.features(batch.pixels))
         picks = network.draw_picks(maps, batch, truths, torch.Generator().manual_seed(0))
         own = network(batch, truths, picks=picks)
-        halved = network(batch, truths, picks=picks, average=lambda counts: counts * 2)
+        more = torch.tensor([2.0, 2.0, 1.0])  # regions, those with an object, images
+        halved = network(batch, truths, picks=picks, average=lambda counts: counts * more)
     torch.testing.assert_close(halved.score * 2, own.score)
     torch.testing.assert_close(halved.box * 2, own.box)
     torch.testing.assert_close(halved.mask * 2, own.mask)
@@ -289,7 +290,7 @@ def test_ranks_with_averaged_counts_add_up_to_the_whole_batch(rules):
         maps = network.proposer(network.features(batch.pixels))
         picks = network.draw_picks(maps, batch, truths, torch.Generator().manual_seed(0))
         whole = network(batch, truths, picks=picks).total
-    regions = [torch.tensor([len(p.rois.labels), len(p.rois.masks)]).float() for p in picks]
+    regions = [torch.tensor([len(p.rois.labels), len(p.rois.masks), 1]).float() for p in picks]
     mean = (regions[0] + regions[1]) / 2
     assert not torch.equal(regions[0], regions[1])
     parts = []
