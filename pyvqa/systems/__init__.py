@@ -11,6 +11,7 @@ from pyvqa.errors import DataError
 # system -> module with `load(folder)`
 SYSTEMS: dict[str, str] = {
     "ns-vqa": "pyvqa.systems.ns_vqa",
+    "murel": "pyvqa.systems.murel",
 }
 
 # training stage -> module:attribute of a `pyvqa.train.stage.Stage`
@@ -20,6 +21,7 @@ STAGES: dict[str, str] = {
     "ns-vqa/parser-pretrain": "pyvqa.systems.ns_vqa.train:PRETRAIN",
     "ns-vqa/parser-reinforce": "pyvqa.systems.ns_vqa.train:REINFORCE",
     "ns-vqa/parser-world": "pyvqa.systems.ns_vqa.train_world:WORLD",
+    "murel/answers": "pyvqa.systems.murel.train:ANSWERS",
 }
 
 ZOO = Path(__file__).resolve().parent.parent / "zoo"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pyvqa.data.region_store import RegionStore, ZeroRegions, open_regions
 from pyvqa.data.vqa_batch import VqaBatch, VqaItems, answer_draws
@@ -49,15 +51,19 @@ class Shuffled:
         return self.items.batch(mine, draws)
 
 
-def in_order(items: VqaItems, batch_size: int) -> Iterator[VqaBatch]:
-    """Go through a split once, in its own order."""
-    for begin in range(0, len(items), batch_size):
-        yield items.batch(np.arange(begin, min(begin + batch_size, len(items))))
+def in_order(items: VqaItems, batch_size: int, count: int | None = None) -> Iterator[VqaBatch]:
+    """Go through a split once, in its own order, or through its first `count` questions."""
+    end = len(items) if count is None else min(count, len(items))
+    for begin in range(0, end, batch_size):
+        yield items.batch(np.arange(begin, min(begin + batch_size, end)))
 
 
-def human_answers(table: QuestionTable) -> HumanAnswers:
-    """Give what people answered, for the official accuracy; the split must be labelled."""
-    return HumanAnswers.of_ragged(
+def human_answers(table: QuestionTable, rows: NDArray[np.int64] | None = None) -> HumanAnswers:
+    """Give what people answered, for the official accuracy; the split must be labelled.
+
+    Of the questions `rows`, or of all.
+    """
+    humans = HumanAnswers.of_ragged(
         table.question_ids,
         table.humans,
         table.human_offsets,
@@ -67,3 +73,7 @@ def human_answers(table: QuestionTable) -> HumanAnswers:
         answer_types=np.asarray(table.answer_types),
         answer_type_names=list(table.answer_type_names),
     )
+    if rows is None:
+        return humans
+    columns = ("question_ids", "answers", "types", "answer_types")
+    return replace(humans, **{name: getattr(humans, name)[rows] for name in columns})
