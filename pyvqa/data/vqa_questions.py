@@ -257,6 +257,11 @@ class VqaData:
         table.check_numbers(self.vocabulary, path)
         return table
 
+    def questions(self, name: str, limit: int = 0) -> int:
+        """Count a split's questions, `limit` at most (0: all); raises DataError."""
+        count = len(self.split(name))
+        return min(limit, count) if limit else count
+
     def subset(self, name: str) -> str:
         """Give the official name of a split's pictures, e.g. val2014."""
         return str(self.about["splits"][name]["subset"])

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pyvqa.data.region_store import RegionStore, ZeroRegions, open_regions
 from pyvqa.data.vqa_batch import VqaBatch, VqaItems, answer_draws
@@ -58,10 +57,10 @@ def in_order(items: VqaItems, batch_size: int, count: int | None = None) -> Iter
         yield items.batch(np.arange(begin, min(begin + batch_size, end)))
 
 
-def human_answers(table: QuestionTable, rows: NDArray[np.int64] | None = None) -> HumanAnswers:
+def human_answers(table: QuestionTable, count: int | None = None) -> HumanAnswers:
     """Give what people answered, for the official accuracy; the split must be labelled.
 
-    Of the questions `rows`, or of all.
+    Of the first `count` questions, or of all.
     """
     humans = HumanAnswers.of_ragged(
         table.question_ids,
@@ -73,7 +72,7 @@ def human_answers(table: QuestionTable, rows: NDArray[np.int64] | None = None) -
         answer_types=np.asarray(table.answer_types),
         answer_type_names=list(table.answer_type_names),
     )
-    if rows is None:
+    if count is None:
         return humans
     columns = ("question_ids", "answers", "types", "answer_types")
-    return replace(humans, **{name: getattr(humans, name)[rows] for name in columns})
+    return replace(humans, **{name: getattr(humans, name)[:count] for name in columns})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +28,8 @@ TOP = (1, 5)  # among how many answers the right one is looked for
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network said to N questions."""
+    """What a network said to the first N questions of a split."""
 
-    rows: NDArray[np.int64]  # [N] of the split
     answers: NDArray[np.int64]  # [N] most likely one
     right: dict[int, NDArray[np.bool_]]  # k -> [N]: the target is among the k most likely
     losses: NDArray[np.float64]  # [N] cross entropy; nan where the vocabulary lacks the target
@@ -45,42 +44,54 @@ def run_network(network: Network, batch: VqaBatch) -> Answered:
 
 
 @torch.no_grad()
-def predict(
-    network: Network,
-    items: VqaItems,
-    batch_size: int,
-    *,
-    limit: int = 0,
-    seen: Callable[[Tensor], None] | None = None,
-) -> Predictions:
-    """Answer a split in its own order, or its first `limit` questions.
+def answered(
+    network: Network, items: VqaItems, batch_size: int, count: int
+) -> Iterator[tuple[VqaBatch, Answered]]:
+    """Answer the first `count` questions of a split in its own order, batch by batch.
 
-    `seen` is given the logits of each batch, [B, answers] float32 in main memory. The network must
-    be in evaluation mode.
+    Batches are where the network is, which must be in evaluation mode.
 
     Raises:
         DataError: features are not finite or a store is damaged.
     """
     device = next(network.parameters()).device
-    best, losses = [], []
-    right: dict[int, list[Tensor]] = {k: [] for k in TOP}
-    count = min(limit, len(items)) if limit else len(items)
     for batch in in_order(items, batch_size, count):
         moved = to_device(batch, device)
-        logits = run_network(network, moved).logits.float()
-        best.append(logits.argmax(1).cpu())
+        yield moved, run_network(network, moved)
+
+
+class Tally:
+    """Count what is said, batch by batch."""
+
+    def __init__(self) -> None:
+        self._best: list[Tensor] = []
+        self._right: dict[int, list[Tensor]] = {k: [] for k in TOP}
+        self._losses: list[Tensor] = []
+
+    def add(self, batch: VqaBatch, logits: Tensor) -> None:
+        """Take in the logits [B, answers] of a batch."""
+        logits, targets = logits.float(), batch.answers
+        self._best.append(logits.argmax(1).cpu())
         for k in TOP:
-            right[k].append(top_k_right(logits, moved.answers, k).cpu())
-        loss = F.cross_entropy(logits, moved.answers.clamp(min=0), reduction="none")
-        losses.append(loss.masked_fill(moved.answers < 0, torch.nan).double().cpu())
-        if seen is not None:
-            seen(logits.cpu())
-    return Predictions(
-        np.arange(count),
-        torch.cat(best).numpy(),
-        {k: torch.cat(parts).numpy() for k, parts in right.items()},
-        torch.cat(losses).numpy(),
-    )
+            self._right[k].append(top_k_right(logits, targets, k).cpu())
+        loss = F.cross_entropy(logits, targets.clamp(min=0), reduction="none")
+        self._losses.append(loss.masked_fill(targets < 0, torch.nan).double().cpu())
+
+    def done(self) -> Predictions:
+        """Give the predictions for all questions so far."""
+        return Predictions(
+            torch.cat(self._best).numpy(),
+            {k: torch.cat(parts).numpy() for k, parts in self._right.items()},
+            torch.cat(self._losses).numpy(),
+        )
+
+
+def predict(network: Network, items: VqaItems, batch_size: int, *, limit: int = 0) -> Predictions:
+    """Answer a split, or its first `limit` questions (see `answered`)."""
+    tally = Tally()
+    for batch, said in answered(network, items, batch_size, limit or len(items)):
+        tally.add(batch, said.logits)
+    return tally.done()
 
 
 def scores(
@@ -95,21 +106,22 @@ def scores(
     `loss` over questions whose answer is in the vocabulary; `by_type` what `tdiuc_scores` gives;
     `vqa` what `vqa_accuracy` gives, where several people answered each question, else None.
     """
-    count = len(found.rows)
+    count = len(found.answers)
+    answers = table.answers[:count].astype(np.int64)
     share = float(found.right[1].mean())
     low, high = wilson(share, count)
     known = found.losses[np.isfinite(found.losses)]
     names = list(table.type_names)
     return {
         "questions": count,
-        "outside_vocabulary": int((table.answers[found.rows] < 0).sum()),
+        "outside_vocabulary": int((answers < 0).sum()),
         "loss": float(known.mean()) if len(known) else None,
         **{f"accuracy_top{k}": 100 * float(right.mean()) for k, right in found.right.items()},
         "interval": (100 * low, 100 * high),
         "by_type": tdiuc_scores(
-            table.answers[found.rows].astype(np.int64),
+            answers,
             found.answers,
-            [names[t] if t >= 0 else "" for t in table.types[found.rows].tolist()],
+            [names[t] if t >= 0 else "" for t in table.types[:count].tolist()],
         ),
         "vqa": _official(table, vocabulary, found, flavour),
     }
@@ -122,4 +134,4 @@ def _official(
     if not len(people) or int(people.min()) < 2:
         return None
     texts = [vocabulary.answers[number] for number in found.answers.tolist()]
-    return vqa_accuracy(human_answers(table, found.rows), texts, flavour)
+    return vqa_accuracy(human_answers(table, len(texts)), texts, flavour)

@@ -23,7 +23,7 @@ from pyvqa.systems.murel.data import Shuffled, load_items, open_store
 from pyvqa.systems.murel.folder import Model, write_model
 from pyvqa.systems.murel.scoring import predict, run_network, scores
 from pyvqa.train.optim import build_optimiser, build_schedule
-from pyvqa.train.stage import Stage, State
+from pyvqa.train.stage import Source, Stage, State
 
 NETWORK = "network"
 
@@ -53,8 +53,10 @@ def source(config: AnswersConfig) -> Shuffled:
     return Shuffled(items, train.batch_size, train.seed, sample_answers=config.data.sample_answers)
 
 
-def build(config: AnswersConfig, source: Shuffled) -> AnswersState:
+def build(config: AnswersConfig, source: Source) -> AnswersState:
     """Make the network, its optimiser and, if there is validation, its questions."""
+    if not isinstance(source, Shuffled):
+        raise TypeError(f"the source is a {type(source).__name__}")
     items = source.items
     vocabulary = items.vocabulary
     network = build_network(config.network, vocabulary.words, len(vocabulary.answers))
