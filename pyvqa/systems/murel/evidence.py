@@ -111,6 +111,7 @@ def explain_batch(
     canvas: Canvas,
     expected: str | None = None,
     category: str = "",
+    warnings: tuple[str, ...] = (),
 ) -> Answer:
     """Answer the one question of a batch with its reasons, on a canvas with its regions."""
     moved = to_device(batch, next(model.network.parameters()).device)
@@ -140,6 +141,7 @@ def explain_batch(
         alternatives=tuple(Alternative(text=text, score=score) for text, score in others),
         canvas=canvas,
         steps=(*steps, last),
+        warnings=warnings,
     )
 
 

@@ -34,6 +34,7 @@ class AnswersState(State):
 
     network: Network
     vocabulary: VqaVocabulary
+    tokeniser: str
     table: QuestionTable  # trained on
     by_scores: bool
     validation: VqaItems | None
@@ -61,9 +62,9 @@ def build(config: AnswersConfig, source: Source) -> AnswersState:
     vocabulary = items.vocabulary
     network = build_network(config.network, vocabulary.words, len(vocabulary.answers))
     trained = [p for p in network.parameters() if p.requires_grad]
+    data = VqaData(config.data.root)
     validation = None
     if config.train.validate_every:
-        data = VqaData(config.data.root)
         validation = load_items(data, config.data.val_split, items.store)
         if not validation.table.labelled:
             raise DataError(
@@ -76,6 +77,7 @@ def build(config: AnswersConfig, source: Source) -> AnswersState:
         schedules={NETWORK: build_schedule(config.schedule, config.train, len(source))},
         network=network,
         vocabulary=vocabulary,
+        tokeniser=data.tokeniser,
         table=items.table,
         by_scores=config.loss == "scores",
         validation=validation,
@@ -133,7 +135,8 @@ def export(state: AnswersState, config: AnswersConfig, folder: Path) -> None:
         f"- training: {train.steps or train.epochs} {'steps' if train.steps else 'epochs'} of "
         f"{train.batch_size} questions a step, loss {config.loss}\n- seed: {train.seed}\n"
     )
-    write_model(folder, Model(state.network, config.network, state.vocabulary), card)
+    model = Model(state.network, config.network, state.vocabulary, state.tokeniser)
+    write_model(folder, model, card)
 
 
 ANSWERS = Stage(
