@@ -38,12 +38,12 @@ from pyvqa.train.checkpoint import read_torch
 def import_model(sources: Sequence[Path], vocabulary_file: Path | None, out: Path) -> int:
     """Make one model folder of the original's .pt files and folders of ours.
 
-    Returns the number of tensors placed. Weights of the original are stored as they are, those of
-    our folders alone in half precision.
+    Of a folder the networks count that those before it lack. Returns the number of tensors placed.
+    Weights of the original are stored as they are, those of our folders alone in half precision.
 
     Raises:
         CheckpointError: a file is unreadable or of no known kind, some of its keys have no place
-            here, two are of the same network, or the vocabulary is of another size.
+            here, a source adds no network, or the vocabulary is of another size.
         ConfigError: there is a parser but no vocabulary.
     """
     parts: dict[str, Any] = {}
@@ -51,13 +51,14 @@ def import_model(sources: Sequence[Path], vocabulary_file: Path | None, out: Pat
     total = 0
     for source in sources:
         if source.is_dir():
-            found, placed = _own_parts(source)
+            found, placed = _own_parts(source, besides=parts)
         else:
             name, part, placed = _part(source, read_torch(source), vocabulary_file)
-            found = {name: part}
-        twice = sorted(found.keys() & parts.keys())
-        if twice:
-            raise CheckpointError(f"{source}: a second {twice[0]}; give one of each network")
+            found = {} if name in parts else {name: part}
+        if not found:
+            raise CheckpointError(
+                f"{source}: adds no network to {' and '.join(parts)}; give one of each"
+            )
         parts |= found
         places |= dict.fromkeys(found, source.name)
         total += placed
@@ -69,15 +70,15 @@ def import_model(sources: Sequence[Path], vocabulary_file: Path | None, out: Pat
     return total
 
 
-def _own_parts(folder: Path) -> tuple[dict[str, Any], int]:
-    """Read whatever networks a folder of ours holds, and count their tensors."""
+def _own_parts(folder: Path, besides: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+    """Read what a folder of ours holds besides networks already there, and count the tensors."""
     config = read_config(folder)
     parts: dict[str, Any] = {}
-    if config.parser is not None:
+    if config.parser is not None and "parser" not in besides:
         parts["parser"] = ParserPart(*read_parser(folder))
-    if config.detector is not None:
+    if config.detector is not None and "detector" not in besides:
         parts["detector"] = read_detector(folder)
-    if config.attributes is not None:
+    if config.attributes is not None and "attributes" not in besides:
         parts["attributes"] = read_attributes(folder)
     return parts, sum(len(part.network.state_dict()) for part in parts.values())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -490,6 +491,26 @@ def test_a_killed_evaluation_ends_as_if_nothing_had_been(
     assert main(arguments) == 0
     assert contents(tmp_path) == undisturbed
     assert not list(tmp_path.rglob("*.tmp-*"))
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments(world, model_folder, undisturbed, tmp_path):
+    arguments = command(model_folder, world, tmp_path, "--explain", "2", "--errors-first")
+    run = [sys.executable, "-m", "pyvqa.cli.main", *arguments]
+    began = time.monotonic()
+    subprocess.run(run, check=True, stdout=subprocess.DEVNULL, timeout=300)
+    length = time.monotonic() - began
+    chance = random.Random(0)
+    for _ in range(10):
+        shutil.rmtree(tmp_path)
+        process = subprocess.Popen(run, stdout=subprocess.DEVNULL)
+        try:
+            process.wait(chance.uniform(0.4, 1.0) * length)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert main(arguments) == 0
+        assert contents(tmp_path) == undisturbed
 
 
 @pytest.mark.slow
