@@ -17,8 +17,8 @@ from typing import Any
 
 PEOPLE = 10
 
-_CLEAR = {"yes/no": 0.5, "number": 0.35, "other": 0.16}  # share of questions all agree on
-_MEAN_DOUBT = {"yes/no": 0.21, "number": 0.38, "other": 0.44}  # of unclear ones: share who differ
+_CLEAR = {"yes/no": 0.45, "number": 0.22, "other": 0.09}  # share of questions all agree on
+_MEAN_DOUBT = {"yes/no": 0.22, "number": 0.58, "other": 0.72}  # of unclear ones: share who differ
 _SURE = {True: (0.87, 0.12), False: (0.62, 0.31)}  # yes, maybe; the rest is no
 _REWORDED = 0.5  # share of differing answers that mean the same, where there are words for that
 
@@ -76,7 +76,7 @@ def human_answers(answer: str, chance: Random) -> list[dict[str, Any]]:
         doubt = chance.random() * 2 * _MEAN_DOUBT[kind]
     given = _given(answer, doubt, chance)
     while not _leads(answer, given):
-        doubt /= 2
+        doubt *= 0.9
         given = _given(answer, doubt, chance)
     return [
         {"answer": one, "answer_confidence": _confidence(one == answer, chance), "answer_id": k}
