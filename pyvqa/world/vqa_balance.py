@@ -37,7 +37,7 @@ def vqa_report(counts: Counts) -> dict[str, Any]:
 
     `prior` is the share of questions that whoever gives each type's most frequent answer has right.
     """
-    types = {
+    types: dict[str, dict[str, Any]] = {
         kind: {
             "questions": sum(answers.values()),
             "answers": answers,
