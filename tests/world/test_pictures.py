@@ -14,9 +14,10 @@ import pytest
 
 from pyvqa import _native
 from pyvqa.cli.main import main
+from pyvqa.data import pieces
 from pyvqa.errors import ConfigError, DataError
 from pyvqa.programs.scenes import read_scenes
-from pyvqa.world import blocks, pieces
+from pyvqa.world import blocks
 from pyvqa.world.layouts import LAYOUTS
 from pyvqa.world.questions import GeneratorSettings
 from pyvqa.world.scenes import SceneSettings
