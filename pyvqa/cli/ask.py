@@ -37,10 +37,16 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def main(args: Namespace) -> int:
     """Answer, print, write what was asked for."""
+    from pyvqa.errors import ConfigError
     from pyvqa.evidence import write_answers
     from pyvqa.files import write_text
-    from pyvqa.systems import load
+    from pyvqa.systems import load, system_of
 
+    if system_of(args.model) == "murel":
+        raise ConfigError(
+            f"{args.model}: a MuRel model answers about region features, not pictures; ask with "
+            "`pyvqa eval --features STORE --explain N`"
+        )
     answer = load(args.model).answer(args.image, args.question, grammar=args.grammar)
     print("\n".join(_told(answer)))
     if args.html is not None:

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("pyvqa.cli.train", "train a stage of a system, or continue it"),
     "ask": ("pyvqa.cli.ask", "answer a question about a picture, with the reasons"),
     "eval": ("pyvqa.cli.evaluate", "a trained model's scores on an official split"),
+    "compare": ("pyvqa.cli.compare", "runs side by side: who is best, by which metric"),
     "execute": ("pyvqa.cli.execute", "run symbolic programs over scene files"),
     "convert": ("pyvqa.cli.convert", "weights of the original releases, both ways"),
     "view": ("pyvqa.cli.view", "pages of training curves and of reasoning traces"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from pathlib import Path
 
-from pyvqa.cli import prepare_regions, prepare_scenes, prepare_vqa
+from pyvqa.cli import prepare_features, prepare_regions, prepare_scenes, prepare_vqa
 
 EXAMPLES = """examples:
   pyvqa prepare clevr-questions --questions CLEVR_train_questions.json \\
@@ -14,7 +14,8 @@ EXAMPLES = """examples:
       --vocab-in clevr_vocab.json --out clevr_val_questions.h5
   pyvqa prepare clevr-sample --questions clevr_train_questions.h5 --per-family 3 --out few/
 """
-EXAMPLES += f"{prepare_vqa.EXAMPLES}\n{prepare_regions.EXAMPLES}\n{prepare_scenes.EXAMPLES}"
+EXAMPLES += f"{prepare_vqa.EXAMPLES}\n{prepare_regions.EXAMPLES}\n{prepare_features.EXAMPLES}\n"
+EXAMPLES += prepare_scenes.EXAMPLES
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -24,6 +25,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     _clevr_sample(steps)
     prepare_vqa.add_steps(steps)
     prepare_regions.add_steps(steps)
+    prepare_features.add_step(steps)
     prepare_scenes.add_steps(steps)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pyvqa.systems.ns_vqa.extract import DetectionWork, SceneWork
+    from pyvqa.systems.ns_vqa.regions import RegionWork
 
 EXAMPLES = """  pyvqa prepare clevr-detections --model ns-vqa-clevr --root data/CLEVR_v1.0 \\
       --split val --out detections.h5
@@ -19,8 +20,8 @@ EXAMPLES = """  pyvqa prepare clevr-detections --model ns-vqa-clevr --root data/
   torchrun --nproc-per-node 4 -m pyvqa.cli.prepare clevr-detections --model ns-vqa-clevr \\
       --root data/CLEVR_v1.0 --split val --out detections.h5
 
-clevr-detections and clevr-scenes go on where they were interrupted when the same command is run
-again. Split mini is a CLEVR-mini folder. Without pictures: pyvqa synth clevr --help."""
+features, clevr-detections and clevr-scenes go on where they were interrupted when the same command
+is run again. Split mini is a CLEVR-mini folder. Without pictures: pyvqa synth clevr --help."""
 
 
 def add_steps(steps: _SubParsersAction[ArgumentParser]) -> None:
@@ -125,7 +126,7 @@ def _run_detections(args: Namespace) -> int:
         raise ConfigError(f"--out {args.out}: the name must end in .h5")
     folder = find_model(args.model)
     work = DetectionWork(folder, args.root, args.split, args.out, args.batch_size)
-    return _carry_out(work, args)
+    return carry_out(work, args)
 
 
 def _run_scenes(args: Namespace) -> int:
@@ -138,10 +139,10 @@ def _run_scenes(args: Namespace) -> int:
     if args.labels is not None:
         by_class = args.labels == "detector"
     work = SceneWork(folder, args.objects, args.root, args.split, args.out, by_class)
-    return _carry_out(work, args)
+    return carry_out(work, args)
 
 
-def _carry_out(work: DetectionWork | SceneWork, args: Namespace) -> int:
+def carry_out(work: DetectionWork | SceneWork | RegionWork, args: Namespace) -> int:
     """Make this process's share; the first of several publishes the file."""
     import sys
     import time

@@ -23,13 +23,22 @@ EXAMPLES = """examples:
   pyvqa synth clevr --no-images --out data/text --scenes 70000 --split train
   torchrun --nproc-per-node 4 -m pyvqa.cli.synth clevr --out data/world --scenes 70000
   pyvqa synth clevr --out data/official --scenes 100 --templates CLEVR_1.0_templates
+  pyvqa synth vqa2 --out data/vqa2 --scenes 2000 --split train
+  pyvqa synth vqacp2 --out data/vqacp2 --scenes 500 --split test
+  pyvqa synth tdiuc --out data/tdiuc --scenes 500 --split val --page
 
 clevr writes images/<split>/CLEVR_<split>_NNNNNN.png, scenes/CLEVR_<split>_scenes.json,
 questions/CLEVR_<split>_questions.json and the masks as a COCO file, instances_<split>.json.
 clevr-ref writes the same pictures, scenes/clevr_ref+_<split>_scenes.json with masks and boxes, and
 refexps/clevr_ref+_<split>_refexps.json; clevr-mini writes images/CLEVR_mini_NNNNNN.png and
-CLEVR_mini_coco_anns.json. A report of settings and balance goes to reports/. Without pictures there
-are no masks and boxes, and no expressions about visibility."""
+CLEVR_mini_coco_anns.json.
+vqa2, vqacp2 and tdiuc write questions and annotations under their official names,
+images/<part>/COCO_<part>_NNNNNNNNNNNN.png and annotations/instances_<part>.json; splits train and
+val (vqa2 also test, without answers; vqacp2 train and test). `pyvqa prepare vqa2 --root DIR` reads
+them, `pyvqa prepare features` describes the pictures.
+
+A report of settings and balance goes to reports/. Without pictures there are no masks and boxes,
+and no expressions about visibility."""
 
 _SHOWN = 24  # pictures on the page
 
@@ -37,7 +46,9 @@ _SHOWN = 24  # pictures on the page
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
-        "format", choices=("clevr", "clevr-mini", "clevr-ref"), help="the layout to write"
+        "format",
+        choices=("clevr", "clevr-mini", "clevr-ref", "vqa2", "vqacp2", "tdiuc"),
+        help="the layout to write",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the data folder")
     parser.add_argument("--scenes", type=int, required=True, metavar="N", help="how many scenes")
@@ -100,10 +111,10 @@ def main(args: Namespace) -> int:
 
 def _templates(args: Namespace) -> Templates | None:
     from pyvqa.errors import ConfigError
-    from pyvqa.world.layouts import LAYOUTS
     from pyvqa.world.template_files import read_templates
+    from pyvqa.world.write import layout_of
 
-    language = LAYOUTS[args.format].language
+    language = layout_of(args.format, args.split).language
     if language:
         return read_templates(args.templates, language)
     for value, flag in (
@@ -167,9 +178,12 @@ def _make(dataset: Dataset, workers: int) -> bool:
 def _print_report(dataset: Dataset) -> None:
     from pyvqa.cli.common import print_table
     from pyvqa.world.balance import ROW_TITLES, table
+    from pyvqa.world.vqa_balance import VQA_TITLES, vqa_table
 
     report = dataset.report()
-    if "balance" in report:
+    if dataset.layout.dataset:
+        print_table(vqa_table(report["balance"]), VQA_TITLES)
+    elif "balance" in report:
         print_table(table(report["balance"]), ROW_TITLES)
     if dataset.settings.pictures:
         print(dataset.pictures_path)

@@ -112,7 +112,8 @@ def find_files(root: str | Path, dataset: str) -> dict[str, tuple[Path, Path | N
             f"{root}: holds no {QUESTIONS.format('train2014')} (looked in it and in "
             f"{', '.join(_FOLDERS[1:4])}, also with v2_ in front and .gz behind); unpack "
             f"{_ARCHIVES[dataset]} there, name files with --questions and --annotations, or fill "
-            f"the folder from the built-in world: pyvqa synth {dataset} --out {root}"
+            f"the folder from the built-in world: pyvqa synth {dataset} --split train "
+            f"--scenes 2000 --out {root}"
         )
     return found
 

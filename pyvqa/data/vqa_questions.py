@@ -257,6 +257,16 @@ class VqaData:
         table.check_numbers(self.vocabulary, path)
         return table
 
+    @property
+    def tokeniser(self) -> str:
+        """How questions were cut into words (see `vqa_text`)."""
+        return str(self.about.get("choices", {}).get("tokeniser", "mcb"))
+
+    def questions(self, name: str, limit: int = 0) -> int:
+        """Count a split's questions, `limit` at most (0: all); raises DataError."""
+        count = len(self.split(name))
+        return min(limit, count) if limit else count
+
     def subset(self, name: str) -> str:
         """Give the official name of a split's pictures, e.g. val2014."""
         return str(self.about["splits"][name]["subset"])

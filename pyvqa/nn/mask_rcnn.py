@@ -235,6 +235,30 @@ class MaskRcnn(nn.Module):
             for (features, logits, _), boxes, scale in described
         ]
 
+    @torch.no_grad()
+    def top_regions(
+        self, batch: ImageBatch, count: int, pyramid: Sequence[Tensor] | None = None
+    ) -> list[Regions]:
+        """Describe up to `count` regions of each image, those likeliest to be objects first.
+
+        Proposals are moved as their likeliest class has it, thinned out, and pooled anew.
+        """
+        pyramid = self.features(batch.pixels) if pyramid is None else pyramid
+        proposals = self.propose(self.proposer(pyramid), batch)
+        regions = self._regions(pyramid, proposals)
+        chosen = []
+        for (_, logits, deltas), boxes, scale, original in zip(
+            regions, proposals, batch.scales, batch.originals, strict=True
+        ):
+            scores, labels = torch.softmax(logits, 1)[:, 1:].max(1)
+            moved = self.rules.decode(deltas, boxes / scale, BOX_WEIGHTS)
+            by_class = torch.unflatten(self.rules.clip(moved, original), 1, (-1, 4))
+            own = by_class[torch.arange(len(labels), device=labels.device), labels + 1]
+            together = torch.zeros_like(labels)  # whatever their class
+            keep = self.rules.suppress(own, scores, together, self.limits.detection_iou)
+            chosen.append(own[keep[:count]])
+        return self.region_features(batch, chosen, pyramid)
+
     def propose(self, maps: RpnMaps, batch: ImageBatch) -> list[Tensor]:
         """Give the proposals of each image in the network's input, best first: [k, 4] each."""
         limits, padded = self.limits, (batch.pixels.shape[2], batch.pixels.shape[3])

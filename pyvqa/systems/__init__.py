@@ -11,6 +11,7 @@ from pyvqa.errors import DataError
 # system -> module with `load(folder)`
 SYSTEMS: dict[str, str] = {
     "ns-vqa": "pyvqa.systems.ns_vqa",
+    "murel": "pyvqa.systems.murel",
 }
 
 # training stage -> module:attribute of a `pyvqa.train.stage.Stage`
@@ -20,6 +21,7 @@ STAGES: dict[str, str] = {
     "ns-vqa/parser-pretrain": "pyvqa.systems.ns_vqa.train:PRETRAIN",
     "ns-vqa/parser-reinforce": "pyvqa.systems.ns_vqa.train:REINFORCE",
     "ns-vqa/parser-world": "pyvqa.systems.ns_vqa.train_world:WORLD",
+    "murel/answers": "pyvqa.systems.murel.train:ANSWERS",
 }
 
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
@@ -47,6 +49,21 @@ def find_model(model: str | Path) -> Path:
     )
 
 
+def system_of(model: str | Path) -> str:
+    """Say which system a model is of (see `load`).
+
+    Raises:
+        DataError: there is no such model, or it is of no known system.
+    """
+    from pyvqa.train.config import read_source
+
+    path = find_model(model) / "config.yaml"
+    system = read_source(path).get("system")
+    if system not in SYSTEMS:
+        raise DataError(f"{path}: system is {system!r}; known: {', '.join(SYSTEMS)}")
+    return str(system)
+
+
 def load(model: str | Path) -> Any:
     """Load a model: a shipped one by name, a model folder, or the best of a run folder.
 
@@ -54,12 +71,5 @@ def load(model: str | Path) -> Any:
         DataError: there is no such model.
         ConfigError, CheckpointError: its files are damaged.
     """
-    from pyvqa.train.config import read_source
-
-    folder = find_model(model)
-    system = read_source(folder / "config.yaml").get("system")
-    if system not in SYSTEMS:
-        raise DataError(
-            f"{folder / 'config.yaml'}: system is {system!r}; known: {', '.join(SYSTEMS)}"
-        )
-    return importlib.import_module(SYSTEMS[str(system)]).load(folder)
+    system = system_of(model)
+    return importlib.import_module(SYSTEMS[system]).load(find_model(model))

@@ -32,10 +32,19 @@ td:first-child, th:first-child {{ text-align: left; }}
 
 @dataclass
 class Series:
-    """One metric of one run: steps and values, of equal length."""
+    """One metric of one run: steps, values and epochs (from 0), of equal length."""
 
     steps: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
+    epochs: list[int] = field(default_factory=list)
+
+    def at(self, places: Sequence[int]) -> Series:
+        """Take some of the points, by position."""
+        return Series(
+            [self.steps[k] for k in places],
+            [self.values[k] for k in places],
+            [self.epochs[k] for k in places],
+        )
 
 
 def curves_page(runs: Sequence[str | Path]) -> str:
@@ -74,7 +83,7 @@ def read_log(run: Path) -> dict[str, Series]:
         try:
             entry = json.loads(line)
             kind, step = str(entry.pop("kind")), int(entry.pop("step"))
-            entry.pop("epoch", None)
+            epoch = int(entry.pop("epoch", 0))
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise DataError(f"{path}: line {number} is no log entry; restore the file") from error
         for name, value in entry.items():
@@ -82,6 +91,7 @@ def read_log(run: Path) -> dict[str, Series]:
                 one = series.setdefault(f"{kind}/{name}", Series())
                 one.steps.append(step)
                 one.values.append(float(value))
+                one.epochs.append(epoch)
     return series
 
 
@@ -136,7 +146,7 @@ def _thinned(series: Series) -> Series:
     if stride <= 1:
         return series
     keep = [*range(0, len(series.steps) - 1, stride), len(series.steps) - 1]
-    return Series([series.steps[i] for i in keep], [series.values[i] for i in keep])
+    return series.at(keep)
 
 
 def _table(logs: dict[str, dict[str, Series]]) -> str:

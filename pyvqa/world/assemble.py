@@ -17,6 +17,11 @@ Piece = TypeVar("Piece")
 def assemble(path: Path, file: FileLayout, split: str, blocks: Sequence[Path]) -> None:
     """Write {"info": ..., lists of records, ...} from files of one record a line."""
     with atomic_write(path) as temporary, temporary.open("wb") as out:
+        if file.is_list:
+            out.write(b"[")
+            _write_part(out, file.parts[0], (block / file.parts[0].source for block in blocks))
+            out.write(b"]\n")
+            return
         out.write(b'{"info":' + _compact(info(file, split)))
         for part in file.parts:
             out.write(f',"{part.key}":['.encode())
@@ -28,7 +33,10 @@ def assemble(path: Path, file: FileLayout, split: str, blocks: Sequence[Path]) -
 
 
 def first_records(path: Path, key: str, count: int) -> list[dict[str, Any]]:
-    """Read the first records of one of the lists in a file that `assemble` wrote."""
+    """Read the first records of one of the lists in a file that `assemble` wrote.
+
+    An empty `key` stands for the list that is all there is.
+    """
     decoder = json.JSONDecoder()
     opening = f'"{key}":['
     found: list[dict[str, Any]] = []
@@ -36,7 +44,9 @@ def first_records(path: Path, key: str, count: int) -> list[dict[str, Any]]:
     with path.open(encoding="utf-8") as file:
         for line in file:
             start = 0
-            if not inside:
+            if not inside and not key:
+                inside, start = True, 1
+            elif not inside:
                 place = line.rfind(opening)
                 inside, start = place >= 0, place + len(opening)
             if not inside:

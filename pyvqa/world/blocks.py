@@ -30,10 +30,12 @@ from pyvqa.world.questions import (
     expression_records,
     question_records,
 )
-from pyvqa.world.scenes import SceneSettings, WorldScenes, image_filename, sample_scenes
+from pyvqa.world.scenes import SceneSettings, WorldScenes, sample_scenes
 from pyvqa.world.staging import Quality, stage
 from pyvqa.world.verify import wrong_answers
 from pyvqa.world.visible import sample_visible_scenes
+from pyvqa.world.vqa_balance import count_answers
+from pyvqa.world.vqa_entries import Writer
 
 PICTURES = 25  # in a run
 _PIXELS = 5 * 480 * 320  # whose maps are in memory at a time
@@ -64,15 +66,17 @@ class Maker:
     scene: SceneSettings
     pictures: Quality | None
     generator: QuestionGenerator | None
+    writer: Writer | None = None  # of the VQA family's entries
 
-    def picture_name(self, index: int) -> str:
-        """Return the name of an image's file."""
-        return image_filename("CLEVR", self.layout.named or self.split, index)
+    def picture_name(self, position: int) -> str:
+        """Return the name of the file of the split's image at `position`."""
+        return self.layout.picture_name(self.split, self.layout.first + position)
 
     def write_block(self, folder: Path, span: Span) -> None:
         """Make the scenes of a block and all that is said about them."""
         if self.pictures is None:
-            scenes = sample_scenes(self.seed, span.first, span.count, self.scene)
+            first = self.layout.first + span.first
+            scenes = sample_scenes(self.seed, first, span.count, self.scene)
             write_lines(folder / "scenes", self._scene_records(scenes))
             occlusion = None
         else:
@@ -90,7 +94,7 @@ class Maker:
             files = [stack.enter_context((folder / n).open("w", encoding="utf-8")) for n in names]
             for run in span.runs():
                 scenes, attempts, masks = sample_visible_scenes(
-                    self.seed, run.first, run.count, self.scene
+                    self.seed, self.layout.first + run.first, run.count, self.scene
                 )
                 boxes = stage(scenes).whole_boxes(pictures.size)
                 records = self._scene_records(scenes)
@@ -105,7 +109,8 @@ class Maker:
         attempts, areas, classes, of_scenes = (np.concatenate(p) for p in zip(*parts, strict=True))
         placed = {"attempts": attempts.tolist(), "areas": areas.tolist()}
         write_json(folder / "placed.json", placed, indent=None)
-        whole = sample_scenes(self.seed, span.first, span.count, self.scene, attempts=attempts)
+        first = self.layout.first + span.first
+        whole = sample_scenes(self.seed, first, span.count, self.scene, attempts=attempts)
         return whole, (classes, of_scenes)
 
     def write_pictures(self, folder: Path, span: Span, block: Path, block_first: int) -> None:
@@ -114,7 +119,8 @@ class Maker:
             raise ValueError("this data set has no pictures")
         placed = read_json(block / "placed.json", keys=("attempts", "areas"))
         attempts = np.array(placed["attempts"], dtype=np.uint32)
-        scenes = sample_scenes(self.seed, block_first, len(attempts), self.scene, attempts=attempts)
+        number = self.layout.first + block_first
+        scenes = sample_scenes(self.seed, number, len(attempts), self.scene, attempts=attempts)
         whole = stage(scenes)
         starts = np.concatenate([[0], np.cumsum(scenes.counts)])
         areas = np.array(placed["areas"], dtype=np.int64)
@@ -133,7 +139,8 @@ class Maker:
         numbered = "idx" in self.layout.object_fields
         records = scenes.records(self.layout.named or self.split, numbered=numbered)
         for record in records:
-            record["split"] = self.split
+            record["split"] = self.layout.subset or self.split
+            record["image_filename"] = self.layout.picture_name(self.split, record["image_index"])
         return records
 
     def _write_entries(
@@ -145,18 +152,26 @@ class Maker:
         generator: QuestionGenerator,
     ) -> None:
         packed = scenes.pack(occlusion)
-        questions = generator.generate(packed, seed=self.seed, first=span.first)
+        first = self.layout.first + span.first
+        questions = generator.generate(packed, seed=self.seed, first=first)
         expressions = self.layout.language == "clevr-ref"
         judged = packed if expressions else from_table(packed.table, "clevr")
         if len(wrong := wrong_answers(questions, judged)):
             raise RuntimeError(f"images {span.first}..: question {wrong[0]} has a wrong answer")
+        if self.writer is not None:
+            asked, answered = self.writer.block(questions, self._scene_records(scenes))
+            write_lines(folder / "asked", asked)
+            write_lines(folder / "answered", answered)
+            write_json(folder / "balance.json", count_answers(answered), indent=None)
+            return
         balance = Balance(generator.templates)
         balance.add(questions)
         write_lines(folder / "entries", self._entries(questions, scenes))
         write_json(folder / "balance.json", balance.counts.tolist(), indent=None)
 
     def _entries(self, questions: Questions, scenes: WorldScenes) -> Iterable[dict[str, Any]]:
-        names = [(index, self.picture_name(index)) for index in scenes.image_index.tolist()]
+        numbers = scenes.image_index.tolist()
+        names = [(k, self.layout.picture_name(self.split, k)) for k in numbers]
         if self.layout.language == "clevr-ref":
             records, number = expression_records(questions, self.split, names), "refexp_index"
         else:

@@ -9,6 +9,7 @@ from typing import Any
 from pyvqa import _native
 from pyvqa.files import read_bytes
 from pyvqa.world.assemble import first_records
+from pyvqa.world.vqa_balance import true_answer
 from pyvqa.world.write import Dataset
 
 _MOST_OBJECTS = 10  # in a scene
@@ -29,7 +30,9 @@ def excerpt(dataset: Dataset, count: int) -> list[Excerpt]:
     """Read the first `count` pictures; the data set has pictures and is finished."""
     scenes = first_records(dataset.scenes_path, "scenes", count)
     entries: list[dict[str, Any]] = []
-    if dataset.entries_path is not None and dataset.layout.entries is not None:
+    if dataset.layout.dataset:
+        entries = _vqa_entries(dataset, count)
+    elif dataset.entries_path is not None and dataset.layout.entries is not None:
         settings = dataset.settings.questions
         most = (settings.per_scene + settings.false_premise) * count
         key = dataset.layout.entries.parts[0].key
@@ -45,6 +48,23 @@ def excerpt(dataset: Dataset, count: int) -> list[Excerpt]:
         )
         for scene in scenes
     ]
+
+
+def _vqa_entries(dataset: Dataset, count: int) -> list[dict[str, Any]]:
+    """Join the first questions with their answers, where these are there."""
+    most = count * dataset.settings.questions.per_scene
+    found: dict[int, dict[str, Any]] = {}
+    for path, file in dataset.files.items():
+        part = file.parts[0]
+        if part.source not in ("asked", "answered"):
+            continue
+        for record in first_records(path, "" if file.is_list else part.key, most):
+            entry = found.setdefault(record["question_id"], {"answer": ""})
+            if part.source == "asked":
+                entry |= {"image_index": record["image_id"], "question": record["question"]}
+            else:
+                entry["answer"] = true_answer(record)
+    return list(found.values())
 
 
 def _masks(dataset: Dataset, scenes: list[dict[str, Any]]) -> dict[int, list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 LICENSE = "CC0"
@@ -26,8 +26,13 @@ class FileLayout:
     path: str  # with the split to be filled in
     parts: tuple[Part, ...]
     extra: dict[str, Any] = field(default_factory=dict)  # what else stands in it
-    is_release: bool = True  # whether `info` is that of CLEVR's own files
+    info: dict[str, Any] | None = None  # none: that of CLEVR's own files
     needs_pictures: bool = False
+    is_list: bool = False  # the records of its one part and nothing else
+
+    def at(self, path: str) -> FileLayout:
+        """Return the same file in another place."""
+        return replace(self, path=path)
 
 
 @dataclass(frozen=True)
@@ -39,10 +44,18 @@ class Layout:
     others: tuple[FileLayout, ...] = ()
     language: str = ""  # of the entries
     pictures: str = "images/{split}"  # folder
+    picture: str = "CLEVR_{split}_{index:06d}.png"
     named: str = ""  # what stands for the split in the pictures' names, where that is fixed
     object_fields: tuple[str, ...] = ()  # beyond CLEVR's own: idx, mask
     has_ref_masks: bool = False  # scenes have obj_mask and obj_bbox
     needs_pictures: bool = False
+    first: int = 0  # number of the first picture
+    dataset: str = ""  # of the VQA family: vqa2, vqacp2, tdiuc
+    subset: str = ""  # of COCO, e.g. train2014
+
+    def picture_name(self, split: str, number: int) -> str:
+        """Return the name of a picture's file."""
+        return self.picture.format(split=self.named or split, index=number)
 
     def files(self, with_pictures: bool) -> list[FileLayout]:
         """Return the files, those that describe pictures only with pictures."""
@@ -50,7 +63,7 @@ class Layout:
         return [file for file in found if with_pictures or not file.needs_pictures]
 
 
-_INSTANCES = FileLayout(
+INSTANCES = FileLayout(
     "instances_{split}.json",
     (Part("images", "images"), Part("annotations", "annotations", "id", 1)),
     {
@@ -59,7 +72,7 @@ _INSTANCES = FileLayout(
             for k, name in enumerate(CATEGORIES, 1)
         ]
     },
-    is_release=False,
+    {"description": "instance masks for CLEVR-style images"},
     needs_pictures=True,
 )
 
@@ -70,7 +83,7 @@ LAYOUTS = {
             "questions/CLEVR_{split}_questions.json",
             (Part("questions", "entries", "question_index"),),
         ),
-        (_INSTANCES,),
+        (INSTANCES,),
         language="clevr",
     ),
     "clevr-mini": Layout(
@@ -93,8 +106,8 @@ LAYOUTS = {
 }
 
 
-def info(file: FileLayout, split: str) -> dict[str, str]:
+def info(file: FileLayout, split: str) -> dict[str, Any]:
     """Return the `info` of a file, with the fields of the official ones."""
-    if not file.is_release:
-        return {"description": "instance masks for CLEVR-style images"}
+    if file.info is not None:
+        return file.info
     return {"split": split, "license": LICENSE, "version": "1.0", "date": ""}

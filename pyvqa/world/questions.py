@@ -35,6 +35,7 @@ _split = lru_cache(maxsize=None)(split_function)
 _FUNCTIONS = {
     "clevr": clevr.FUNCTIONS,
     "clevr-ref": clevr_ref.FUNCTIONS + clevr_ref.QUESTION_FUNCTIONS,
+    "vqa": clevr.FUNCTIONS,
 }
 
 
@@ -134,7 +135,7 @@ class QuestionGenerator:
             raise ConfigError("questions per scene and images per block must be at least 1")
         if self.settings.false_premise < 0:
             raise ConfigError(f"false_premise={self.settings.false_premise}: must not be negative")
-        if self.settings.false_premise and templates.language == "clevr":
+        if self.settings.false_premise and templates.language != "clevr-ref":
             raise ConfigError("questions have no false-premise form; only expressions have")
         if not 0 <= self.settings.trivial < 1:
             raise ConfigError(f"trivial={self.settings.trivial}: must lie in [0, 1)")

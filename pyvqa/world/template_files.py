@@ -16,7 +16,7 @@ from typing import Any
 from pyvqa.errors import DataError
 from pyvqa.files import read_json
 
-FOLDERS = {"clevr": "clevr", "clevr-ref": "clevr_ref"}  # language -> the package's own templates
+FOLDERS = {"clevr": "clevr", "clevr-ref": "clevr_ref", "vqa": "vqa"}  # language -> own templates
 _NO_TEMPLATES = ("metadata.json", "synonyms.json")
 # Families are numbered through all files: CLEVR's in this order, unknown files after them by name.
 _ORDER = {
@@ -25,6 +25,7 @@ _ORDER = {
         "same_relate.json", "single_or.json", "one_hop.json", "two_hop.json", "zero_hop.json",
     ),
     "clevr-ref": (),
+    "vqa": (),
 }  # fmt: skip
 
 # (texts, [(parameter, type)], [(node type, inputs, parameters by position)], [(constraint, i, j)])

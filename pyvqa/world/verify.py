@@ -21,7 +21,7 @@ def wrong_answers(questions: Questions, scenes: Scenes) -> NDArray[np.int64]:
     Expressions: another set of objects than the one they were made for. Executed by the kernel, in
     the semantics of the language that the answers will be judged by.
     """
-    if questions.templates.language == "clevr":
+    if questions.templates.language != "clevr-ref":
         return _wrong_questions(questions, scenes)
     return _wrong_expressions(questions, scenes)
 

@@ -8,7 +8,7 @@ give equal bytes, however often the work was interrupted and however many worker
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,15 @@ from pyvqa.files import read_json, write_json
 from pyvqa.world.assemble import assemble, each
 from pyvqa.world.balance import Balance
 from pyvqa.world.blocks import Maker, Span
-from pyvqa.world.layouts import LAYOUTS, FileLayout
+from pyvqa.world.layouts import LAYOUTS, FileLayout, Layout
 from pyvqa.world.questions import BLOCK, GeneratorSettings, QuestionGenerator
 from pyvqa.world.scenes import SceneSettings, check_scene_settings
 from pyvqa.world.staging import Quality
 from pyvqa.world.template_files import Templates
 from pyvqa.world.visible import check_size
+from pyvqa.world.vqa_balance import add_counts, vqa_report
+from pyvqa.world.vqa_entries import MOST_QUESTIONS, VERSION, Writer
+from pyvqa.world.vqa_layouts import MOST_PICTURES, VQA_FORMATS, vqa_layout
 
 Progress = Callable[[int], object]
 
@@ -62,15 +65,12 @@ class Dataset:
         Raises ConfigError where other settings made what is there, DataError for bad templates or
         files of another origin.
         """
-        _check(settings)
+        self.layout = layout = layout_of(settings.format, settings.split)
+        _check(settings, layout)
         self.settings, self.templates = settings, templates
-        self.layout = layout = LAYOUTS[settings.format]
-        generator = QuestionGenerator(templates, settings.questions) if templates else None
-        self._maker = Maker(
-            layout, settings.split, settings.seed, settings.scene, settings.pictures, generator
-        )
+        self._maker = _maker(settings, layout, templates)
         out = Path(out)
-        self._files = {self._path(out, f): f for f in layout.files(settings.pictures is not None)}
+        self.files = {self._path(out, f): f for f in layout.files(settings.pictures is not None)}
         self.scenes_path = self._path(out, layout.scenes)
         self.entries_path = self._path(out, layout.entries) if layout.entries else None
         self.pictures_path = out / layout.pictures.format(split=settings.split)
@@ -86,7 +86,7 @@ class Dataset:
     @property
     def paths(self) -> list[Path]:
         """The files of the data set, the report last; pictures are beside them."""
-        return [*self._files, self.report_path]
+        return [*self.files, self.report_path]
 
     @property
     def blocks(self) -> int:
@@ -137,10 +137,13 @@ class Dataset:
         if self.settings.pictures:
             self._publish_pictures()
         folders = [self._pieces.path("block", block) for block in range(self.blocks)]
-        for path, file in self._files.items():
+        for path, file in self.files.items():
             assemble(path, file, self.settings.split, folders)
         report: dict[str, Any] = {"settings": self._fingerprint()}
-        if self.templates is not None:
+        if self.layout.dataset:
+            parts = (read_json(folder / "balance.json", expect=dict) for folder in folders)
+            report["balance"] = vqa_report(add_counts(parts))
+        elif self.templates is not None:
             balance = Balance(self.templates)
             for folder in folders:
                 balance.counts += np.array(read_json(folder / "balance.json", expect=list))
@@ -195,21 +198,30 @@ class Dataset:
 
     def _fingerprint(self) -> dict[str, Any]:
         digest = self.templates.digest() if self.templates else ""
-        return {"version": FORMAT_VERSION, "templates": digest} | asdict(self.settings)
+        own = {"vqa_version": VERSION} if self.layout.dataset else {}
+        return {"version": FORMAT_VERSION, "templates": digest, **own} | asdict(self.settings)
 
     def _check_strangers(self, out: Path) -> None:
         """Refuse to overwrite files that some other program or format made."""
-        there = [path.name for path in self._files if path.exists()]
+        there = [path.name for path in self.files if path.exists()]
+        if self.layout.dataset:  # readers could not tell whose questions are whose
+            there += [p.name for f in VQA_FORMATS for p in self._reports_of(out, f)]
         wanted = self.settings.pictures
         if wanted and self.pictures_path.is_dir() and not self._shares_pictures(out):
             names = (path.name for path in self.pictures_path.iterdir())
-            stem = self._maker.picture_name(0)[: -len("000000.png")]
+            stem = self._maker.picture_name(0).rpartition("_")[0] + "_"
             there += sorted(name for name in names if name.startswith(stem))[:1]
         if there:
             raise DataError(
                 f"{out}: holds {' and '.join(there)} of another origin; choose another --out or "
                 "move them away"
             )
+
+    def _reports_of(self, out: Path, name: str) -> list[Path]:
+        """List what tells of another data set of the VQA family in the folder."""
+        if name == self.settings.format:
+            return []
+        return sorted((out / "reports").glob(f"{name}_*_balance.json"))
 
     def _shares_pictures(self, out: Path) -> bool:
         """Say whether the pictures are those of another format, from the same settings."""
@@ -225,17 +237,48 @@ class Dataset:
         return False
 
 
-def _check(settings: DatasetSettings) -> None:
+def layout_of(name: str, split: str) -> Layout:
+    """Return the layout of a format's split; ConfigError for a split that it does not have."""
+    return LAYOUTS[name] if name in LAYOUTS else vqa_layout(name, split)
+
+
+def _maker(settings: DatasetSettings, layout: Layout, templates: Templates | None) -> Maker:
+    asking, writer = settings.questions, None
+    if layout.dataset:
+        writer = Writer(
+            layout.dataset, settings.split, layout.subset, settings.seed, asking.per_scene
+        )
+    if layout.dataset == "vqacp2":  # half of them are kept
+        asking = replace(asking, per_scene=2 * asking.per_scene)
+    generator = QuestionGenerator(templates, asking) if templates else None
+    return Maker(
+        layout,
+        settings.split,
+        settings.seed,
+        settings.scene,
+        settings.pictures,
+        generator,
+        writer,
+    )
+
+
+def _check(settings: DatasetSettings, layout: Layout) -> None:
     if not settings.split or not settings.split.replace("_", "").isalnum():
         raise ConfigError(f"split {settings.split!r}: letters, digits and underscores only")
     if settings.scenes < 1:
         raise ConfigError(f"{settings.scenes} scenes: at least one is needed")
-    if LAYOUTS[settings.format].needs_pictures and settings.pictures is None:
+    if layout.dataset and settings.scenes > MOST_PICTURES:
+        raise ConfigError(f"{settings.scenes} scenes: a split holds at most {MOST_PICTURES:,}")
+    if layout.dataset and settings.questions.per_scene > MOST_QUESTIONS:
+        raise ConfigError(
+            f"{settings.questions.per_scene} questions a scene: at most {MOST_QUESTIONS}"
+        )
+    if layout.needs_pictures and settings.pictures is None:
         raise ConfigError(f"{settings.format} is pictures with masks; it cannot do without images")
     check_scene_settings(settings.seed, settings.scene)
     width, height = settings.scene.width, settings.scene.height
     check_size(width, height)
-    if settings.pictures and LAYOUTS[settings.format].has_ref_masks:
+    if settings.pictures and layout.has_ref_masks:
         _check_ratio(settings.format, width, height)
     if settings.pictures and not settings.pictures.samples >= 1:
         raise ConfigError(f"{settings.pictures.samples} samples: at least one is needed")

@@ -175,6 +175,8 @@ def test_places_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFix
         (("clevr-mini", "--templates", "x"), "holds no text; leave out --templates"),
         (("clevr-mini", "--questions-per-scene", "3"), "leave out --questions-per-scene"),
         (("clevr-mini", "--false-premise", "3"), "leave out --false-premise"),
+        (("vqacp2",), "vqacp2 has no split 'val'; choose one of train, test"),
+        (("tdiuc", "--false-premise", "1"), "no false-premise form"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -186,6 +188,42 @@ def test_mistakes_are_one_line(
     assert printed.err.count("\n") == 1
     assert message in printed.err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("form", "split", "labelled"),
+    [
+        ("vqa2", "train", True),
+        ("vqa2", "test", False),
+        ("vqacp2", "test", True),
+        ("tdiuc", "val", True),
+    ],
+)
+def test_the_vqa_family(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str, split: str, labelled: bool
+) -> None:
+    arguments = (form, "--out", tmp_path, "--scenes", 5, "--split", split, *SMALL, "--page")
+    assert synth(*arguments, "--workers", 0) == 0
+    printed = capsys.readouterr().out.splitlines()
+    page = tmp_path / "reports" / f"{form}_{split}.html"
+    assert printed[-1] == str(page)
+    assert printed[0].split() == ["question", "type", "questions", "answers", *TOP]
+    [instances] = (tmp_path / "annotations").iterdir()
+    images = json.loads(instances.read_text())["images"]
+    folder = tmp_path / "images" / images[0]["file_name"].split("_")[1]
+    assert sorted(p.name for p in folder.iterdir()) == [image["file_name"] for image in images]
+    assert all(str(image["id"]).zfill(12) in image["file_name"] for image in images)
+    written = {p.name for p in tmp_path.glob("*.json")}
+    assert sum("questions" in name for name in written) == 1
+    assert sum("annotations" in name for name in written) == labelled
+    text = page.read_text()
+    [found] = re.findall(r'<script id="data" type="application/json">(.*?)</script>', text, re.S)
+    for picture in json.loads(found)["pictures"]:
+        assert len(picture["lines"]) == 10
+        assert all(bool(line["answer"]) == labelled for line in picture["lines"])
+
+
+TOP = ("top", "answer", "its", "share")
 
 
 @pytest.mark.parametrize("form", ["clevr", "clevr-mini", "clevr-ref"])

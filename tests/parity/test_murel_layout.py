@@ -11,6 +11,8 @@ import torch
 import yaml
 from murel_kit import KitCase, cases
 
+from pyvqa.cli.compare import read_metrics
+from pyvqa.cli.main import main
 from pyvqa.data.vqa_questions import VqaVocabulary
 from pyvqa.systems.murel.build import build_network
 from pyvqa.systems.murel.config import AttentionConfig, NetworkConfig
@@ -109,6 +111,13 @@ def test_an_experiment_as_the_original_leaves_it(case: Path, tmp_path: Path):
         assert values == {k: v for k, v in expected.items() if isinstance(v, list)}
         read += len(values)
     assert read > 50
+    metrics = read_metrics(folder)
+    assert {"validate/accuracy_top1", "validate/vqa_accuracy", "train/loss"} <= metrics.keys()
+    assert {"validate/acc_mpt_a_norm_legacy", "validate/acc_mpt_h"} <= metrics.keys()
+    assert main(["compare", str(folder), "--csv", str(tmp_path / "table.csv")]) == 0
+    best = float(max(experiment.logs("logs_val_oe")["eval_epoch.overall"]))
+    table = (tmp_path / "table.csv").read_text()
+    assert f"validate/vqa_accuracy,max,1,experiment,{best!r}," in table
     answers = entry.of("out", torch.float64)["logits"].shape[1]
     words = ["", "UNK", *(f"word{k}" for k in range(1, entry.settings["vocab"]))]
     vocabulary = VqaVocabulary(tuple(words), tuple(f"answer{k}" for k in range(answers)))

@@ -70,8 +70,8 @@ def test_log_is_read_into_series(tmp_path: Path) -> None:
         tmp_path / "run", [*_lines(3), {"kind": "train", "step": 9, "epoch": 1, "loss": None}]
     )
     assert read_log(run) == {
-        "train/loss": Series([1, 2], [1.0, 0.5]),
-        "validate/accuracy": Series([3], [0.875]),
+        "train/loss": Series([1, 2], [1.0, 0.5], [0, 0]),
+        "validate/accuracy": Series([3], [0.875], [0]),
     }
 
 

@@ -1,10 +1,12 @@
-"""What MuRel's networks need, as typed settings; the defaults are the published VQA 2 network."""
+"""What MuRel's networks and runs need, as typed settings; defaults are the published VQA 2 ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pyvqa.train.settings import setting
+from omegaconf import MISSING
+
+from pyvqa.train.settings import OptimConfig, RunConfig, ScheduleConfig, setting
 
 FUSION_NAMES = (
     "block",
@@ -123,3 +125,31 @@ class NetworkConfig:
     # default: as torch initialises each layer; glorot: every matrix anew by Glorot's uniform rule,
     # every vector 0 (also words that skip_thoughts or the encoder had given).
     initialise: str = setting("default", choices=("default", "glorot"))
+
+
+@dataclass(kw_only=True)
+class QuestionDataConfig:
+    """The questions to learn from and the regions of their pictures."""
+
+    root: str = MISSING  # folder written by `pyvqa prepare vqa2`, vqacp2 or tdiuc
+    # Feature stores; [] replaces all features by zeros, to see what questions alone can tell.
+    features: list[str] = MISSING
+    train_split: str = "train"
+    val_split: str = "val"
+    val_limit: int = setting(0, minimum=0)  # validate on the first so many; 0: on all
+    # Draw each target from what people answered, anew in every epoch; false: the one answer.
+    sample_answers: bool = True
+
+
+@dataclass(kw_only=True)
+class AnswersConfig(RunConfig):
+    """A run of `murel/answers`: MuRel or the baseline learns to answer questions."""
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    data: QuestionDataConfig = field(default_factory=QuestionDataConfig)
+    # cross_entropy: one target a question; scores: binary cross entropy over all answers, each
+    # worth what the official accuracy gives for it.
+    loss: str = setting("cross_entropy", choices=("cross_entropy", "scores"))
+    # Where the original clips, which none of its options says: at 0.25.
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=6e-4, clip_norm=0.25))
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)

@@ -80,7 +80,7 @@ def export_model(model: Path, out: Path) -> list[str]:
 
     Gives remarks on what the original's code would have to be changed in to read it.
     """
-    network, config, _ = read_model(model)
+    network, config, *_ = read_model(model)
     shared = config.relation is None or config.relation.shared
     state = network_to_upstream(network.state_dict(), config.question.encoder, shared)
     nothing: dict[str, Any] = {"train": {}, "eval": {}}
@@ -151,7 +151,14 @@ def _model(source: Path, options: Mapping[str, Any], vocabulary: VqaVocabulary) 
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{source}: the weights do not fit the options ({reason})") from error
-    return Model(network, config, vocabulary)
+    # As in block datasets/vqa_utils.py: of other names than these two, none does anything else.
+    name = _data_options(options).get("nlp", "mcb")
+    return Model(network, config, vocabulary, name if name in ("mcb", "nltk") else "naive")
+
+
+def _data_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = options.get("dataset")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _title(config: NetworkConfig) -> str:

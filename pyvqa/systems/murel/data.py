@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,15 +50,19 @@ class Shuffled:
         return self.items.batch(mine, draws)
 
 
-def in_order(items: VqaItems, batch_size: int) -> Iterator[VqaBatch]:
-    """Go through a split once, in its own order."""
-    for begin in range(0, len(items), batch_size):
-        yield items.batch(np.arange(begin, min(begin + batch_size, len(items))))
+def in_order(items: VqaItems, batch_size: int, count: int | None = None) -> Iterator[VqaBatch]:
+    """Go through a split once, in its own order, or through its first `count` questions."""
+    end = len(items) if count is None else min(count, len(items))
+    for begin in range(0, end, batch_size):
+        yield items.batch(np.arange(begin, min(begin + batch_size, end)))
 
 
-def human_answers(table: QuestionTable) -> HumanAnswers:
-    """Give what people answered, for the official accuracy; the split must be labelled."""
-    return HumanAnswers.of_ragged(
+def human_answers(table: QuestionTable, count: int | None = None) -> HumanAnswers:
+    """Give what people answered, for the official accuracy; the split must be labelled.
+
+    Of the first `count` questions, or of all.
+    """
+    humans = HumanAnswers.of_ragged(
         table.question_ids,
         table.humans,
         table.human_offsets,
@@ -67,3 +72,7 @@ def human_answers(table: QuestionTable) -> HumanAnswers:
         answer_types=np.asarray(table.answer_types),
         answer_type_names=list(table.answer_type_names),
     )
+    if count is None:
+        return humans
+    columns = ("question_ids", "answers", "types", "answer_types")
+    return replace(humans, **{name: getattr(humans, name)[:count] for name in columns})

@@ -9,11 +9,13 @@ from typing import NamedTuple
 import torch
 
 from pyvqa.data.vqa_questions import VqaVocabulary
+from pyvqa.data.vqa_text import TOKENISERS
 from pyvqa.files import write_text
 from pyvqa.systems.murel.build import Network, build_network
 from pyvqa.systems.murel.config import NetworkConfig
 from pyvqa.train.checkpoint import load_network, save_network
 from pyvqa.train.config import read_source, to_yaml, typed
+from pyvqa.train.settings import setting
 
 WEIGHTS = "network.safetensors"
 VOCABULARY = "vocabulary.json"
@@ -24,6 +26,7 @@ class FolderConfig:
     """The config.yaml of a model folder."""
 
     system: str = "murel"
+    tokeniser: str = setting("mcb", choices=tuple(TOKENISERS))  # of questions (data/vqa_text.py)
     network: NetworkConfig = field(default_factory=NetworkConfig)
 
 
@@ -33,6 +36,7 @@ class Model(NamedTuple):
     network: Network
     config: NetworkConfig
     vocabulary: VqaVocabulary
+    tokeniser: str = "mcb"
 
 
 def write_model(
@@ -44,7 +48,8 @@ def write_model(
     """
     # What was read from skip-thoughts files is in the weights now.
     question = replace(model.config.question, skip_thoughts=None)
-    config = FolderConfig(network=replace(model.config, question=question))
+    network = replace(model.config, question=question)
+    config = FolderConfig(tokeniser=model.tokeniser, network=network)
     write_text(folder / "config.yaml", to_yaml(config))
     save_network(folder / WEIGHTS, model.network, dtype)
     model.vocabulary.write(folder / VOCABULARY)
@@ -58,8 +63,9 @@ def read_model(folder: Path) -> Model:
         DataError, ConfigError, CheckpointError: a file is missing, damaged or fits not the others.
     """
     path = folder / "config.yaml"
-    config = typed(read_source(path), FolderConfig, where=str(path)).network
+    whole = typed(read_source(path), FolderConfig, where=str(path))
+    config = whole.network
     vocabulary = VqaVocabulary.read(folder / VOCABULARY)
     network = build_network(config, vocabulary.words, len(vocabulary.answers))
     load_network(folder / WEIGHTS, network)
-    return Model(network.eval(), config, vocabulary)
+    return Model(network.eval(), config, vocabulary, whole.tokeniser)
