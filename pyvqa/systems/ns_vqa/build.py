@@ -128,6 +128,7 @@ def build_attributes(config: AttributesConfig) -> AttributeNetwork:
         _known(config.depth, "attributes.depth"),
         widths=_four(config.widths, "attributes.widths"),
         size=config.size,
+        window=config.window,
         with_picture=config.with_picture,
         reverse_channels=config.reverse_channels,
         batch_statistics=config.batch_statistics,

@@ -65,8 +65,11 @@ class AttributesConfig:
 
     depth: int = 34  # of the ResNet: 10, 18, 34, 50 or 101
     widths: list[int] = field(default_factory=lambda: [64, 128, 256, 512])
-    size: int = setting(224, minimum=32)  # side of the square that pictures lie in
-    with_picture: bool = True  # the whole picture beside the object; false: the object alone
+    size: int = setting(224, minimum=32)  # side of the square that the network sees
+    # 0: that square holds the whole picture, as published. Else it is a window around the object,
+    # so many times as wide as the object is long.
+    window: float = setting(0.0, minimum=0.0)
+    with_picture: bool = True  # what is around the object too; false: the object alone
     # As the published weights want it: blue, green, red under the means of red, green, blue.
     reverse_channels: bool = False
     # Normalise by the batch at hand also when applied, as the published tables were made.

@@ -37,12 +37,11 @@ from pyvqa.systems.ns_vqa.model.attributes import (
     attribute_inputs,
     attribute_targets,
     decode_attributes,
+    window_inputs,
 )
 from pyvqa.systems.ns_vqa.model.detector import (
     CLASSES,
-    COLORS,
-    MATERIALS,
-    SHAPES,
+    VALUES,
     attributes_of,
     class_of,
 )
@@ -88,20 +87,29 @@ def test_classes_are_numbered_as_published():
     assert class_of({"color": "blue", "material": "rubber", "shape": "cube"}) == 1
     assert class_of({"color": "blue", "material": "metal", "shape": "cube"}) == 4
     assert class_of({"color": "yellow", "material": "metal", "shape": "sphere"}) == 48
-    assert CLASSES == {"combined": 49, "shape": 4}
-    assert [class_of({"shape": shape}, "shape") for shape in SHAPES] == [1, 2, 3]
+    assert CLASSES == {"combined": 49, "surface": 17, "shape": 4}
+    assert [class_of({"shape": shape}, "shape") for shape in VALUES["shape"]] == [1, 2, 3]
 
 
-def test_classes_and_attributes_are_inverse():
-    seen = [attributes_of(label) for label in range(1, 49)]
-    assert [class_of(known) for known in seen] == list(range(1, 49))
-    assert len({tuple(known.values()) for known in seen}) == 48
-    assert {known["color"] for known in seen} == set(COLORS) == set(BLOCKS["color"])
-    assert {known["material"] for known in seen} == set(MATERIALS) == set(BLOCKS["material"])
-    assert attributes_of(3, "shape") == {"shape": "sphere"}
+@pytest.mark.parametrize("categories", CLASSES)
+def test_classes_and_attributes_are_inverse(categories):
+    labels = list(range(1, CLASSES[categories]))
+    seen = [attributes_of(label, categories) for label in labels]
+    assert [class_of(known, categories) for known in seen] == labels
+    assert len({tuple(sorted(known.items())) for known in seen}) == len(labels)
+    for name in seen[0]:
+        assert {known[name] for known in seen} == set(VALUES[name]) == set(BLOCKS[name])
 
 
-@pytest.mark.parametrize(("label", "categories"), [(0, "combined"), (49, "combined"), (4, "shape")])
+def test_surfaces_leave_the_shape_open():
+    assert attributes_of(16, "surface") == {"color": "yellow", "material": "metal"}
+    cube = {"color": "brown", "material": "rubber", "shape": "cube"}
+    assert class_of(cube, "surface") == class_of(cube | {"shape": "sphere"}, "surface") == 3
+
+
+@pytest.mark.parametrize(
+    ("label", "categories"), [(0, "combined"), (49, "combined"), (17, "surface"), (4, "shape")]
+)
 def test_unknown_classes_are_refused(label, categories):
     with pytest.raises(ValueError, match=f"class {label} is not among"):
         attributes_of(label, categories)
@@ -197,6 +205,67 @@ def test_empty_masks_and_no_objects():
     black = attribute_inputs(torch.zeros_like(picture), masks[:1])
     assert torch.equal(empty[:, :3], black[:, :3])
     assert attribute_inputs(picture, masks[:0]).shape == (0, 6, 224, 224)
+
+
+def test_a_window_shows_the_object_its_mask_and_its_place():
+    picture, masks = discs()  # circles of radius 12 around (15, 15), (55, 35), (95, 55)
+    inputs = window_inputs(picture, masks, size=49, window=1.96)  # 49 of 25: a sample a pixel
+    assert inputs.shape == (3, 6, 49, 49)
+    cut = picture[11:60, 31:80].permute(2, 0, 1) / 255
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    expected = (cut - mean[:, None, None]) / std[:, None, None]
+    torch.testing.assert_close(inputs[1, :3], expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(inputs[1, 3], masks[1, 11:60, 31:80].float())
+    x = (torch.arange(31, 80) + 0.5 - 60) / 60
+    y = (torch.arange(11, 60) + 0.5 - 40) / 60
+    torch.testing.assert_close(inputs[1, 4], x.expand(49, 49))
+    torch.testing.assert_close(inputs[1, 5], y[:, None].expand(49, 49))
+    # The first window reaches 9 pixels beyond the corner of the picture.
+    assert not inputs[0, :4, :8].any()
+    assert not inputs[0, :4, :, :8].any()
+    assert inputs[0, :3, 12:, 12:].ne(0).all()
+
+
+def test_a_window_can_hide_what_is_around_the_object():
+    picture, masks = discs()
+    whole, alone = (window_inputs(picture, masks, with_picture=w) for w in (True, False))
+    assert torch.equal(alone[:, 3:], whole[:, 3:])
+    assert torch.equal(alone[:, :3], whole[:, :3] * whole[:, 3:4])
+    assert not torch.equal(alone, whole)
+
+
+def test_windows_are_of_the_object_whatever_its_size():
+    """A picture made three times as large shows the same through its windows."""
+    picture, masks = discs()
+    small = window_inputs(picture, masks, size=24)
+    large = window_inputs(
+        picture.repeat_interleave(3, 0).repeat_interleave(3, 1),
+        masks.repeat_interleave(3, 1).repeat_interleave(3, 2),
+        size=24,
+    )
+    torch.testing.assert_close(small[:, 4:], large[:, 4:], rtol=0, atol=1e-5)
+    # Interpolation between pixels three times as fine makes small differences.
+    assert (small[:, 3] - large[:, 3]).abs().mean() < 0.05
+
+
+def test_windows_without_objects_or_pixels():
+    picture, masks = discs()
+    assert window_inputs(picture, masks[:0]).shape == (0, 6, 96, 96)
+    empty = torch.zeros_like(masks)
+    empty[1] = masks[1]
+    inputs = window_inputs(picture, empty)
+    assert not inputs[0].any()
+    torch.testing.assert_close(inputs[1], window_inputs(picture, masks)[1])
+
+
+def test_the_network_looks_through_its_window():
+    picture, masks = discs()
+    config = AttributesConfig(depth=10, widths=[8, 8, 8, 8], size=32, window=1.5)
+    network = build_attributes(config).eval()
+    torch.testing.assert_close(
+        network.inputs(picture, masks), window_inputs(picture, masks, size=32, window=1.5)
+    )
+    assert network(network.inputs(picture, masks)).shape == (3, NUMBERS)
 
 
 def test_channels_can_be_reversed():
