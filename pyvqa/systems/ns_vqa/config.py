@@ -43,9 +43,10 @@ class DetectorConfig:
     head_width: int = setting(1024, minimum=1)
     mask_width: int = setting(256, minimum=1)
     anchor_size: float = setting(32.0, above=0.0)  # on the finest map; doubles with every level
-    # What classes tell apart. combined: color, material and shape (48); surface: color and material
-    # (16); shape: shape alone (3).
-    categories: str = setting("combined", choices=("combined", "surface", "shape"))
+    # What classes tell apart. combined: color, material and shape (48); shape: shape alone (3).
+    categories: str = setting("combined", choices=("combined", "shape"))
+    # Find objects whose shape is open: of classes that differ in shape alone, scores are added up.
+    merge_shapes: bool = False
     # detectron: as published (pixel-inclusive boxes, widened mask targets; nn/box_rules.py).
     rules: str = setting("detectron", choices=("detectron", "modern"))
     short_side: int = setting(800, minimum=1)  # pictures are resized to this
