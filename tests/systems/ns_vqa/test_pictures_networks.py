@@ -130,9 +130,12 @@ def test_detector_settings_reach_the_network():
         train_rois=11,
         score=0.4,
         detections=3,
+        merge_shapes=True,
     )
     network = build_detector(config)
     limits = network.limits
+    assert limits.kinds == 3
+    assert build_detector(light()).limits.kinds == 1
     assert network.classes == 4
     assert network.rules.inclusive
     assert (limits.test_per_level, limits.test_proposals) == (7, 7)
