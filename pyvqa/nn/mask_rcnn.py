@@ -42,6 +42,7 @@ class Limits:
     score: float = 0.05  # least score of a detection
     detection_iou: float = 0.5
     detections: int = 100
+    kinds: int = 1  # so many classes in a row are kinds of one thing; see `select_detections`
 
 
 class Detections(NamedTuple):
@@ -395,14 +396,17 @@ def select_detections(scores: Tensor, boxes: Tensor, rules: BoxRules, limits: Li
     """Pick an image's objects from its regions: scores [R, classes], boxes [R, 4 classes].
 
     Each class by itself is thinned out; at most `limits.detections` in all, more only if equal in
-    score. Masks are left empty.
+    score. Masks are left empty. Where `limits.kinds` classes in a row are kinds of one thing, their
+    scores are added up, the likeliest one gives label and box, and things are thinned out: what
+    kind an object is may then be open without putting in doubt that it is there.
     """
-    label, row = (scores.t()[1:] > limits.score).nonzero(as_tuple=True)
-    label = label + 1
-    score = scores[row, label]
+    kinds = torch.unflatten(scores[:, 1:], 1, (-1, limits.kinds))  # [R, things, kinds]
+    thing, row = (kinds.sum(2).t() > limits.score).nonzero(as_tuple=True)
+    score, kind = kinds[row, thing].sum(1), kinds[row, thing].argmax(1)
+    label = 1 + thing * limits.kinds + kind
     box = torch.unflatten(boxes, 1, (-1, 4))[row, label]
-    # Ascending indices: class by class, in the order of the proposals.
-    keep = rules.suppress(box, score, label, limits.detection_iou).sort().values
+    # Ascending indices: thing by thing, in the order of the proposals.
+    keep = rules.suppress(box, score, thing, limits.detection_iou).sort().values
     if keep.shape[0] > limits.detections:
         least = score[keep].topk(limits.detections).values[-1]
         keep = keep[score[keep] >= least]

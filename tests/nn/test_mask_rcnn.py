@@ -168,6 +168,25 @@ def test_selected_detections():
     assert none.boxes.shape == (0, 4)
 
 
+def test_kinds_of_a_thing_share_their_score():
+    """Four classes, two kinds each of two things: what kind it is may be open."""
+    corners = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 9, 10]])
+    boxes = torch.cat([corners + offset for offset in (0.0, 100, 200, 300, 400)], 1)
+    scores = torch.tensor(
+        [
+            [0.10, 0.40, 0.44, 0.03, 0.03],  # thing 1, rather its second kind
+            [0.20, 0.60, 0.10, 0.05, 0.05],  # thing 1 again, scored lower in all
+            [0.08, 0.01, 0.01, 0.30, 0.60],  # thing 2, its second kind
+        ]
+    )
+    found = select_detections(scores, boxes, MODERN, Limits(kinds=2, score=0.1))
+    assert found.labels.tolist() == [2, 4]
+    torch.testing.assert_close(found.scores, torch.tensor([0.84, 0.9]))
+    torch.testing.assert_close(found.boxes, torch.stack((boxes[0, 8:12], boxes[2, 16:20])))
+    apart = select_detections(scores, boxes, MODERN, Limits(score=0.1))
+    assert apart.labels.tolist() == [1, 2, 3, 4]
+
+
 @RULES
 def test_a_batch_finds_what_single_pictures_show(rules):
     network = make(rules).eval()

@@ -25,7 +25,7 @@ from pyvqa.nn.norm import FrozenAffine, SharedBatchNorm2d
 from pyvqa.nn.resnet import DEPTHS, ResNet
 from pyvqa.systems.ns_vqa.config import AttributesConfig, DetectorConfig, ParserConfig
 from pyvqa.systems.ns_vqa.model.attributes import AttributeNetwork
-from pyvqa.systems.ns_vqa.model.detector import CLASSES
+from pyvqa.systems.ns_vqa.model.detector import CLASSES, SHAPES
 from pyvqa.systems.ns_vqa.model.parser import QuestionParser
 
 
@@ -85,6 +85,7 @@ def build_detector(config: DetectorConfig) -> MaskRcnn:
             rois=config.train_rois,
             score=config.score,
             detections=config.detections,
+            kinds=len(SHAPES) if config.merge_shapes else 1,
         ),
         width=config.pyramid_width,
         head_width=config.head_width,
@@ -128,6 +129,7 @@ def build_attributes(config: AttributesConfig) -> AttributeNetwork:
         _known(config.depth, "attributes.depth"),
         widths=_four(config.widths, "attributes.widths"),
         size=config.size,
+        window=config.window,
         with_picture=config.with_picture,
         reverse_channels=config.reverse_channels,
         batch_statistics=config.batch_statistics,

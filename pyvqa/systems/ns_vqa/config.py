@@ -45,6 +45,8 @@ class DetectorConfig:
     anchor_size: float = setting(32.0, above=0.0)  # on the finest map; doubles with every level
     # What classes tell apart. combined: color, material and shape (48); shape: shape alone (3).
     categories: str = setting("combined", choices=("combined", "shape"))
+    # Find objects whose shape is open: of classes that differ in shape alone, scores are added up.
+    merge_shapes: bool = False
     # detectron: as published (pixel-inclusive boxes, widened mask targets; nn/box_rules.py).
     rules: str = setting("detectron", choices=("detectron", "modern"))
     short_side: int = setting(800, minimum=1)  # pictures are resized to this
@@ -64,8 +66,11 @@ class AttributesConfig:
 
     depth: int = 34  # of the ResNet: 10, 18, 34, 50 or 101
     widths: list[int] = field(default_factory=lambda: [64, 128, 256, 512])
-    size: int = setting(224, minimum=32)  # side of the square that pictures lie in
-    with_picture: bool = True  # the whole picture beside the object; false: the object alone
+    size: int = setting(224, minimum=32)  # side of the square that the network sees
+    # 0: that square holds the whole picture, as published. Else it is a window around the object,
+    # so many times as wide as the object is long.
+    window: float = setting(0.0, minimum=0.0)
+    with_picture: bool = True  # what is around the object too; false: the object alone
     # As the published weights want it: blue, green, red under the means of red, green, blue.
     reverse_channels: bool = False
     # Normalise by the batch at hand also when applied, as the published tables were made.

@@ -237,8 +237,9 @@ def detection_scores(
 ) -> dict[str, dict[str, float]]:
     """Give COCO's twelve numbers of the objects that were seen, for boxes and for masks.
 
-    Categories are matched by name: the shape, as the detector has it. `categories` says what its
-    classes tell apart; `inclusive`: its boxes end with the last pixel instead of behind it.
+    Categories are matched by name: the shape, as the detector has it if its classes tell shapes
+    apart, else as it was described. `categories` says what its classes tell apart; `inclusive`: its
+    boxes end with the last pixel instead of behind it.
 
     Raises:
         DataError: the instances are malformed, or know other categories than shapes.
@@ -254,10 +255,11 @@ def detection_scores(
     for picture, image in zip(pictures, instances.image_ids, strict=True):
         for found, mask in zip(picture.objects, picture.rles, strict=True):
             x, y, right, bottom = found.box
+            said = found.known | attributes_of(found.label, categories)
             results.append(
                 {
                     "image_id": image,
-                    "category_id": ids[attributes_of(found.label, categories)["shape"]],
+                    "category_id": ids[said["shape"]],
                     "bbox": [x, y, right - x + inclusive, bottom - y + inclusive],
                     "segmentation": mask,
                     "score": found.score,

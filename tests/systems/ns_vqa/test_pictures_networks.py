@@ -37,6 +37,7 @@ from pyvqa.systems.ns_vqa.model.attributes import (
     attribute_inputs,
     attribute_targets,
     decode_attributes,
+    window_inputs,
 )
 from pyvqa.systems.ns_vqa.model.detector import (
     CLASSES,
@@ -129,9 +130,12 @@ def test_detector_settings_reach_the_network():
         train_rois=11,
         score=0.4,
         detections=3,
+        merge_shapes=True,
     )
     network = build_detector(config)
     limits = network.limits
+    assert limits.kinds == 3
+    assert build_detector(light()).limits.kinds == 1
     assert network.classes == 4
     assert network.rules.inclusive
     assert (limits.test_per_level, limits.test_proposals) == (7, 7)
@@ -197,6 +201,67 @@ def test_empty_masks_and_no_objects():
     black = attribute_inputs(torch.zeros_like(picture), masks[:1])
     assert torch.equal(empty[:, :3], black[:, :3])
     assert attribute_inputs(picture, masks[:0]).shape == (0, 6, 224, 224)
+
+
+def test_a_window_shows_the_object_its_mask_and_its_place():
+    picture, masks = discs()  # circles of radius 12 around (15, 15), (55, 35), (95, 55)
+    inputs = window_inputs(picture, masks, size=49, window=1.96)  # 49 of 25: a sample a pixel
+    assert inputs.shape == (3, 6, 49, 49)
+    cut = picture[11:60, 31:80].permute(2, 0, 1) / 255
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    expected = (cut - mean[:, None, None]) / std[:, None, None]
+    torch.testing.assert_close(inputs[1, :3], expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(inputs[1, 3], masks[1, 11:60, 31:80].float())
+    x = (torch.arange(31, 80) + 0.5 - 60) / 60
+    y = (torch.arange(11, 60) + 0.5 - 40) / 60
+    torch.testing.assert_close(inputs[1, 4], x.expand(49, 49))
+    torch.testing.assert_close(inputs[1, 5], y[:, None].expand(49, 49))
+    # The first window reaches 9 pixels beyond the corner of the picture.
+    assert not inputs[0, :4, :8].any()
+    assert not inputs[0, :4, :, :8].any()
+    assert inputs[0, :3, 12:, 12:].ne(0).all()
+
+
+def test_a_window_can_hide_what_is_around_the_object():
+    picture, masks = discs()
+    whole, alone = (window_inputs(picture, masks, with_picture=w) for w in (True, False))
+    assert torch.equal(alone[:, 3:], whole[:, 3:])
+    assert torch.equal(alone[:, :3], whole[:, :3] * whole[:, 3:4])
+    assert not torch.equal(alone, whole)
+
+
+def test_windows_are_of_the_object_whatever_its_size():
+    """A picture made three times as large shows the same through its windows."""
+    picture, masks = discs()
+    small = window_inputs(picture, masks, size=24)
+    large = window_inputs(
+        picture.repeat_interleave(3, 0).repeat_interleave(3, 1),
+        masks.repeat_interleave(3, 1).repeat_interleave(3, 2),
+        size=24,
+    )
+    torch.testing.assert_close(small[:, 4:], large[:, 4:], rtol=0, atol=1e-5)
+    # Interpolation between pixels three times as fine makes small differences.
+    assert (small[:, 3] - large[:, 3]).abs().mean() < 0.05
+
+
+def test_windows_without_objects_or_pixels():
+    picture, masks = discs()
+    assert window_inputs(picture, masks[:0]).shape == (0, 6, 96, 96)
+    empty = torch.zeros_like(masks)
+    empty[1] = masks[1]
+    inputs = window_inputs(picture, empty)
+    assert not inputs[0].any()
+    torch.testing.assert_close(inputs[1], window_inputs(picture, masks)[1])
+
+
+def test_the_network_looks_through_its_window():
+    picture, masks = discs()
+    config = AttributesConfig(depth=10, widths=[8, 8, 8, 8], size=32, window=1.5)
+    network = build_attributes(config).eval()
+    torch.testing.assert_close(
+        network.inputs(picture, masks), window_inputs(picture, masks, size=32, window=1.5)
+    )
+    assert network(network.inputs(picture, masks)).shape == (3, NUMBERS)
 
 
 def test_channels_can_be_reversed():

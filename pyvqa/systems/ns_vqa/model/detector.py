@@ -8,7 +8,7 @@ COLORS = ("blue", "brown", "cyan", "gray", "green", "purple", "red", "yellow")
 MATERIALS = ("rubber", "metal")
 SHAPES = ("cube", "cylinder", "sphere")
 
-# Number of classes with the background, by what they tell apart.
+# Number of classes with the background, by what they tell apart; the shape varies fastest.
 CLASSES = {"combined": 1 + len(COLORS) * len(MATERIALS) * len(SHAPES), "shape": 1 + len(SHAPES)}
 
 
