@@ -171,7 +171,7 @@ def test_selected_detections():
 def test_kinds_of_a_thing_share_their_score():
     """Four classes, two kinds each of two things: what kind it is may be open."""
     corners = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 9, 10]])
-    boxes = torch.cat([corners + offset for offset in (0.0, 100, 200, 300, 400)], 1)
+    boxes = torch.cat([corners + offset for offset in (0.0, 100, 101, 300, 301)], 1)
     scores = torch.tensor(
         [
             [0.10, 0.40, 0.44, 0.03, 0.03],  # thing 1, rather its second kind
