@@ -38,16 +38,9 @@ from pyvqa.train.stage import Source, Stage, State
 class ParserState(State):
     """The parser in training, and what its steps need besides."""
 
+    parser: QuestionParser
     vocabulary: ClevrVocabulary
     validation: QuestionSet | None
-
-    @property
-    def parser(self) -> QuestionParser:
-        """The network."""
-        network = self.networks[NETWORK]
-        if not isinstance(network, QuestionParser):
-            raise TypeError(f"the network {NETWORK!r} is a {type(network).__name__}")
-        return network
 
 
 # Imitation -------------------------------------------------------------------------------------
@@ -80,6 +73,7 @@ def build(config: PretrainConfig, source: Source) -> ParserState:
         networks={NETWORK: parser},
         optimisers={NETWORK: build_optimiser(trained, config.optim)},
         schedules={NETWORK: build_schedule(config.schedule, config.train, len(source))},
+        parser=parser,
         vocabulary=vocabulary,
         validation=_validation(config, vocabulary),
     )
@@ -207,6 +201,7 @@ def build_reinforce(config: ReinforceConfig, source: Source) -> ReinforceState:
         schedules=base.schedules,
         # The original's baseline starts from nothing, ours from the first batch.
         counters={"baseline": torch.tensor(0.0 if batch_mean else UNSET)},
+        parser=base.parser,
         vocabulary=base.vocabulary,
         validation=base.validation,
         executor=pairs.data.executor,

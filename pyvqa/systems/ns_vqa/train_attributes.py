@@ -47,16 +47,9 @@ _CUT = (0.35, 0.65)  # where a detector may see an outline: share of a cell that
 class AttributesState(State):
     """The attribute network in training, and pictures to validate on."""
 
+    network: AttributeNetwork
     coarse: float
     validation: list[PictureBatch]
-
-    @property
-    def network(self) -> AttributeNetwork:
-        """The network."""
-        network = self.networks[NETWORK]
-        if not isinstance(network, AttributeNetwork):
-            raise TypeError(f"the network {NETWORK!r} is a {type(network).__name__}")
-        return network
 
 
 def source(config: AttributesTrainConfig) -> WorldPictures | FolderPictures:
@@ -72,6 +65,7 @@ def build(config: AttributesTrainConfig, source: Source) -> AttributesState:
         networks={NETWORK: network},
         optimisers={NETWORK: build_optimiser(network.parameters(), config.optim)},
         schedules={NETWORK: build_schedule(config.schedule, config.train, len(source))},
+        network=network,
         coarse=config.data.coarse,
         validation=validation_pictures(config.data, config.train.seed)
         if config.train.validate_every

@@ -40,16 +40,9 @@ _JUMP = 1.1  # of the learning rate, from which on momenta are scaled
 class DetectorState(State):
     """The detector in training, and pictures to validate on."""
 
+    detector: MaskRcnn
     config: DetectorTrainConfig
     validation: list[PictureBatch]
-
-    @property
-    def detector(self) -> MaskRcnn:
-        """The network."""
-        network = self.networks[NETWORK]
-        if not isinstance(network, MaskRcnn):
-            raise TypeError(f"the network {NETWORK!r} is a {type(network).__name__}")
-        return network
 
 
 def source(config: DetectorTrainConfig) -> WorldPictures | FolderPictures:
@@ -72,6 +65,7 @@ def build(config: DetectorTrainConfig, source: Source) -> DetectorState:
         optimisers={NETWORK: build_optimiser(_groups(detector, config), config.optim)},
         schedules={NETWORK: build_schedule(config.schedule, config.train, len(source))},
         counters={"updates": 0},
+        detector=detector,
         config=config,
         validation=validation_pictures(config.data, config.train.seed)
         if config.train.validate_every

@@ -63,6 +63,7 @@ def build_world(config: WorldConfig, source: Source) -> WorldState:
         networks={NETWORK: parser},
         optimisers={NETWORK: build_optimiser(trained, config.optim)},
         schedules={NETWORK: build_schedule(config.schedule, config.train, len(source))},
+        parser=parser,
         vocabulary=vocabulary,
         validation=None,
         fresh=fresh,
