@@ -95,7 +95,8 @@ class RelationConfig:
     )
     residual: bool = True
     pairwise: PairwiseConfig | None = field(default_factory=PairwiseConfig)
-    aggregate: str = "max"  # over regions, in the end
+    # Over regions, in the end. Several side by side are joined by +: max+mean also lets it count.
+    aggregate: str = "max"
 
 
 @dataclass(kw_only=True)

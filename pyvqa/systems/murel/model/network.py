@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pyvqa.nn.fusions import Fusion
 from pyvqa.nn.question import QuestionEncoder
-from pyvqa.systems.murel.model.aggregate import reduce_regions
+from pyvqa.systems.murel.model.aggregate import pool_regions
 from pyvqa.systems.murel.model.cell import MurelCell
 from pyvqa.systems.murel.model.pairwise import Related
 
@@ -39,7 +39,7 @@ class MurelNet(nn.Module):
         question: encoder of the question.
         cells: one cell for all steps, or one for each.
         steps: number of steps.
-        aggregate: takes all regions to one vector.
+        aggregate: takes all regions to one vector; several may stand side by side, `max+mean`.
         classify: question and that vector -> answers.
 
     Raises:
@@ -83,6 +83,6 @@ class MurelNet(nn.Module):
             if step < len(self.cells):
                 given = cell.prepare(encoded.vector, coordinates)
             done.append(cell(done[-1].regions if done else regions, given, valid))
-        pooled, chosen = reduce_regions(done[-1].regions, self.aggregate, valid)
+        pooled, chosen = pool_regions(done[-1].regions, self.aggregate, valid)
         logits = self.classify(encoded.vector, pooled)
         return Answered(logits, Reasoning(encoded.words, done, chosen, None))
