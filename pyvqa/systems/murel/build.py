@@ -152,6 +152,7 @@ def _murel(
         build_fusion(config.classify, dims, answers, "classify"),
         steps=relation.steps,
         aggregate=relation.aggregate,
+        scale=config.region_scale,
     )
 
 
@@ -194,7 +195,9 @@ def _baseline(
         glimpses = Attention(attention.width, attention.hidden, attention.glimpses)
     seen = config.region_dim * (attention.glimpses or attention.width)
     classify = build_fusion(config.classify, (width, seen), answers, "classify")
-    return AttentionNet(question, RegionAttention(fusion, glimpses), classify)
+    return AttentionNet(
+        question, RegionAttention(fusion, glimpses), classify, scale=config.region_scale
+    )
 
 
 def _aggregate(name: str, where: str) -> str:

@@ -32,6 +32,11 @@ class Answered(NamedTuple):
     reasoning: Reasoning
 
 
+def scaled(regions: Tensor, scale: float) -> Tensor:
+    """Multiply regions by a factor, if it is one."""
+    return regions if scale == 1.0 else regions * scale
+
+
 class MurelNet(nn.Module):
     """The MuRel network.
 
@@ -41,6 +46,7 @@ class MurelNet(nn.Module):
         steps: number of steps.
         aggregate: takes all regions to one vector; several may stand side by side, `max+mean`.
         classify: question and that vector -> answers.
+        scale: regions are multiplied by this first.
 
     Raises:
         ValueError: the number of cells is neither 1 nor that of the steps.
@@ -54,6 +60,7 @@ class MurelNet(nn.Module):
         *,
         steps: int,
         aggregate: str = "max",
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
         if len(cells) not in (1, steps):
@@ -61,7 +68,7 @@ class MurelNet(nn.Module):
         self.question = question
         self.cells = nn.ModuleList(cells)
         self.classify = classify
-        self.steps, self.aggregate = steps, aggregate
+        self.steps, self.aggregate, self.scale = steps, aggregate, scale
 
     def forward(
         self,
@@ -77,6 +84,7 @@ class MurelNet(nn.Module):
         `valid` [B, N] says which regions are there; without it, all.
         """
         encoded = self.question(tokens, lengths)
+        regions = scaled(regions, self.scale)
         done: list[Related] = []
         for step in range(self.steps):
             cell: MurelCell = self.cells[step % len(self.cells)]  # type: ignore[assignment]
