@@ -180,8 +180,9 @@ def _question_step(words: Sequence[str], weights: Tensor | None) -> Step:
     if weights is None:
         return Step(words="read the question", name="question", value=" ".join(words))
     told = []
+    most = 3 if weights.shape[1] <= 2 else 2
     for glimpse in weights[0, :, : len(words)]:
-        order = glimpse.argsort(descending=True)[:3].tolist()
+        order = glimpse.argsort(descending=True)[:most].tolist()
         told.append(", ".join(f"{words[k]} {100 * float(glimpse[k]):.0f} %" for k in order))
     return Step(words="read the question", name="question", value="; ".join(told))
 
