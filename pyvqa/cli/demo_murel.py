@@ -22,7 +22,7 @@ DEFAULT = "murel-world"  # asked where it is shipped
 # What the template files ask about, simple things first.
 _KINDS = {
     "plain": "one kind of things",
-    "numbers": "numbers compared",
+    "numbers": "numbers of things",
     "alike": "things alike",
     "beside": "beside something",
     "beyond": "beside that again",
