@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import pyvqa
+from pyvqa import systems
 from pyvqa.cli import main as cli
 from pyvqa.data.region_origin import PictureRegions, RegionOrigin
 from pyvqa.errors import CheckpointError, DataError
@@ -275,3 +276,22 @@ def test_the_demo_asks_it_too(
                          "--model", str(sighted_models["nothing"]),
                          "--murel", "ns-vqa-clevr"]) == 1  # fmt: skip
     assert "is no MuRel model" in capsys.readouterr().err
+
+
+def test_a_model_put_into_the_zoo_is_found(
+    place: Place,
+    tmp_path: Path,
+    sighted_models: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    zoo = tmp_path / "zoo"
+    shutil.copytree(find_model(place.folder / "runs/murel-world"), zoo / "murel-world")
+    shutil.copytree(place.detector, zoo / "eyes")
+    monkeypatch.setattr(systems, "ZOO", zoo)
+    assert cli.main(["ask", "murel-world", str(place.picture), place.question]) == 0
+    assert f"seen: {REGIONS} regions" in capsys.readouterr().out  # by the detector in the zoo
+    words = ["demo", "--scenes", "1", "--questions", "3", "--out", str(tmp_path / "demo")]
+    assert cli.main([*words, "--model", str(sighted_models["nothing"])]) == 0
+    assert "answered with murel-world" in capsys.readouterr().out
+    assert (tmp_path / "demo/murel.html").is_file()
