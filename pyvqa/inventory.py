@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ def inventory() -> dict[str, Any]:
         "cuda_missing": _core.cuda_missing(),
         "cuda_architectures": _build_info.CUDA_ARCHITECTURES,
         "devices": _devices(),
+        "models": _models(),
         "kernels": _kernels(),
     }
 
@@ -43,6 +45,12 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "missing"
     return found
+
+
+def _models() -> list[str]:
+    """Name the shipped models."""
+    folders = (Path(pyvqa.__file__).parent / "zoo").glob("*/config.yaml")
+    return sorted(path.parent.name for path in folders)
 
 
 def _devices() -> list[str]:

@@ -14,9 +14,12 @@ EXAMPLES = """examples:
   pyvqa ask ns-vqa-clevr picture.png "How many red things are left of the big cube?"
   pyvqa ask ns-vqa-clevr picture.jpg "Is there a metal ball?" --html answer.html
   pyvqa ask runs/mine picture.webp "What size is the green cylinder?" --json answer.json
+  pyvqa ask runs/murel picture.png "What color is the ball?" --detector models/detector
 
 The picture: JPEG, PNG or WebP, of any size. Where the answer would be a guess, because the picture
-is no such scene or the question cannot be read, it is "unknown", with the reasons as warnings."""
+is no such scene or the question cannot be read, it is "unknown", with the reasons as warnings.
+A MuRel model looks with the detector that made the features it was trained on (`pyvqa prepare
+features`), which its config.yaml names."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -31,23 +34,23 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--json", type=Path, metavar="FILE", help="write the answer as data (pyvqa view reads it)"
     )
     parser.add_argument(
-        "--grammar", action="store_true", help="let the parser write well-typed programs only"
+        "--grammar",
+        action="store_true",
+        help="ns-vqa: let the parser write well-typed programs only",
+    )
+    parser.add_argument(
+        "--detector",
+        metavar="MODEL",
+        help="murel: where the detector of its features is now (default: where it was)",
     )
 
 
 def main(args: Namespace) -> int:
     """Answer, print, write what was asked for."""
-    from pyvqa.errors import ConfigError
     from pyvqa.evidence import write_answers
     from pyvqa.files import write_text
-    from pyvqa.systems import load, system_of
 
-    if system_of(args.model) == "murel":
-        raise ConfigError(
-            f"{args.model}: a MuRel model answers about region features, not pictures; ask with "
-            "`pyvqa eval --features STORE --explain N`"
-        )
-    answer = load(args.model).answer(args.image, args.question, grammar=args.grammar)
+    answer = _answer(args)
     print("\n".join(_told(answer)))
     if args.html is not None:
         from pyvqa.view.trace import Summary, trace_page
@@ -59,6 +62,20 @@ def main(args: Namespace) -> int:
         write_answers(args.json, [answer])
         print(f"\ndata: {args.json}")
     return 0
+
+
+def _answer(args: Namespace) -> Answer:
+    from pyvqa.errors import ConfigError
+    from pyvqa.systems import load, system_of
+
+    more: dict[str, bool] = {}
+    if args.grammar:
+        if system_of(args.model) != "ns-vqa":
+            raise ConfigError("--grammar is for ns-vqa models, which write programs; leave it out")
+        more["grammar"] = True
+    model = load(args.model, detector=args.detector)
+    answer: Answer = model.answer(args.image, args.question, **more)
+    return answer
 
 
 def _told(answer: Answer) -> list[str]:
@@ -75,8 +92,9 @@ def _told(answer: Answer) -> list[str]:
     canvas = answer.canvas
     if canvas is not None:
         count = len(canvas.regions)
-        objects = "1 object" if count == 1 else f"{count or 'no'} objects"
-        lines.append(f"\nseen: {objects} in {canvas.title} ({canvas.width:g} x {canvas.height:g})")
+        kind = "region" if any(region.mask is None for region in canvas.regions) else "object"
+        seen = f"1 {kind}" if count == 1 else f"{count or 'no'} {kind}s"
+        lines.append(f"\nseen: {seen} in {canvas.title} ({canvas.width:g} x {canvas.height:g})")
         lines += _seen(canvas.regions)
     if answer.steps:
         lines += ["", "how:", *_steps(answer.steps)]
@@ -89,12 +107,13 @@ def _seen(regions: Sequence[Region]) -> list[str]:
 
     if not regions:
         return []
-    rows = [("", "object", "sure", "box", "position")]
+    rows = [("", "what", "sure", "box", "position")]
     for number, region in enumerate(regions, 1):
         box = "" if region.box is None else " ".join(f"{value:.0f}" for value in region.box)
         place = region.attributes.get("position", "")
         rows.append((str(number), region.label, percent(region.weight), box, place))
-    return _table(rows, right=(0, 2))
+    placed = any(row[-1] for row in rows[1:])
+    return _table([row if placed else row[:-1] for row in rows], right=(0, 2))
 
 
 def _steps(steps: Sequence[Step]) -> list[str]:

@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   pyvqa demo
   pyvqa demo --out somewhere --scenes 100 --questions 1000 --seed 7
+  pyvqa demo --murel runs/murel-world
 
 It needs neither data nor network. A model with eyes gets the pictures alone; one without is told
 what the scenes hold. index.html in the output folder shows fifty questions step by
-step on the pictures they are about, which lie in images/; answers.json holds the same as data."""
+step on the pictures they are about, which lie in images/; answers.json holds the same as data.
+murel.html shows what MuRel, by relating regions, answers to everyday questions about the pictures,
+where the package brings murel-world or --murel names a model."""
 
 _SHOWN = 50  # questions on the page
 _WRONG = 10  # of them at most that were answered wrong
@@ -42,6 +45,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="another seed, other scenes")
     parser.add_argument(
         "--model", default="ns-vqa-clevr", help="shipped name, model or run folder of NS-VQA"
+    )
+    parser.add_argument(
+        "--murel",
+        metavar="MODEL",
+        help="the same of MuRel, to be asked as well; default: murel-world where it is shipped",
     )
 
 
@@ -92,7 +100,7 @@ def main(args: Namespace) -> int:
         print_table(seen, ("seen", "number", "share"))
     print(f"\nquestions parsed   {per_second(total, run.parse_seconds)}")
     print(f"programs executed  {per_second(total, run.execute_seconds)} (one thread)")
-    chosen = _choose(run)
+    chosen = choose(run.is_right, run.categories)
     pictures, canvases, seconds = _draw(run, chosen)
     print(f"pictures rendered  {per_second(len(pictures), seconds)}")
     if run.trial:
@@ -105,7 +113,28 @@ def main(args: Namespace) -> int:
     write_answers(args.out / "answers.json", [_without_picture(answer) for answer in shown])
     write_text(args.out / "index.html", trace_page(shown, _summary(run, rates, len(shown))))
     print(f"\npage: {args.out / 'index.html'}")
+    _relate(args, run)
     return 0
+
+
+def _relate(args: Namespace, run: _Run) -> None:
+    """Let MuRel answer about the same pictures, if there is a model."""
+    from pyvqa.cli.demo_murel import DEFAULT, ask_murel
+    from pyvqa.systems import is_shipped
+    from pyvqa.world.scenes import image_filename
+
+    name = args.murel or (DEFAULT if is_shipped(DEFAULT) else None)
+    if name is None:
+        return
+    ask_murel(
+        name,
+        run.world,
+        run.trial.pictures if run.trial else None,
+        titles=[image_filename("CLEVR", "demo", row) for row in range(len(run.world))],
+        questions=args.questions,
+        seed=args.seed,
+        page=args.out / "murel.html",
+    )
 
 
 def _rate(count: int, seconds: float) -> str:
@@ -185,18 +214,20 @@ def _rates(run: _Run) -> list[tuple[str, float, int]]:
     return rates
 
 
-def _choose(run: _Run) -> list[int]:
+def choose(
+    is_right: Sequence[bool], categories: Sequence[str], *, wrong: int = _WRONG, shown: int = _SHOWN
+) -> list[int]:
     """Choose the questions to show: some wrong ones if there are, then the types in turn."""
     import numpy as np
 
-    shuffled = np.random.default_rng(0).permutation(len(run.answers)).tolist()
-    chosen = [i for i in shuffled if not run.is_right[i]][:_WRONG]
+    shuffled = np.random.default_rng(0).permutation(len(is_right)).tolist()
+    chosen = [i for i in shuffled if not is_right[i]][:wrong]
     queues: dict[str, list[int]] = {}
     for index in shuffled:
-        queues.setdefault(run.categories[index], []).append(index)
+        queues.setdefault(categories[index], []).append(index)
     for turn in zip_longest(*queues.values()):
         chosen += [i for i in turn if i is not None and i not in chosen]
-    return sorted(chosen[:_SHOWN])
+    return sorted(chosen[:shown])
 
 
 def _draw(

@@ -41,8 +41,9 @@ def run(args: Namespace) -> int:
 
     from pyvqa.data.vqa_questions import VqaData
     from pyvqa.errors import ConfigError
-    from pyvqa.systems import load
+    from pyvqa.systems import find_model
     from pyvqa.systems.murel.evaluate import evaluate
+    from pyvqa.systems.murel.folder import read_model
     from pyvqa.train.distributed import join
     from pyvqa.train.logging import Progress, show_messages
     from pyvqa.train.settings import TrainConfig
@@ -55,7 +56,7 @@ def run(args: Namespace) -> int:
     with join(TrainConfig(device=args.device)) as job:
         if job.ranks > 1:
             raise ConfigError("a MuRel model is evaluated by one process; run it without torchrun")
-        model = load(args.model)
+        model = read_model(find_model(args.model))
         model.network.to(job.device)
         if args.out is not None:
             args.out.mkdir(parents=True, exist_ok=True)

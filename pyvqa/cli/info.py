@@ -36,6 +36,7 @@ def main(args: Namespace) -> int:
     else:
         print(f"CUDA      kernels for {found['cuda_architectures']}")
     print("devices   " + ", ".join(found["devices"]))
+    print("models    " + (", ".join(found["models"]) or "none"))
     print()
     marks = {True: "yes", False: "-"}
     rows = [

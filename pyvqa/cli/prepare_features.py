@@ -70,6 +70,7 @@ def _run(args: Namespace) -> int:
         find_model(args.model),
         args.images,
         args.out,
+        name=args.model,
         regions=args.regions,
         dtype=args.dtype,
         batch_size=args.batch_size,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pyvqa.data.region_files import Picture
+    from pyvqa.data.region_origin import RegionOrigin
 
 EXAMPLES = """  pyvqa prepare bottom-up-tsv --tsv test2015.tsv --names test2015 --out t.safetensors
   pyvqa prepare region-files --source extract_rcnn/ --out coco.safetensors
@@ -92,16 +93,18 @@ def _run_region_files(args: Namespace) -> int:
         files = list_files(args.source)
         return _write(args, map(read_file, files), len(files))
     store = open_file(args.source)
-    return _write(args, read_store(store), len(store))
+    return _write(args, read_store(store), len(store), store.origin)
 
 
-def _write(args: Namespace, pictures: Iterator[Picture], total: int) -> int:
+def _write(
+    args: Namespace, pictures: Iterator[Picture], total: int, origin: RegionOrigin | None = None
+) -> int:
     from pyvqa.data.region_files import region_writer
     from pyvqa.train.logging import Progress, show_messages
 
     show_messages()
     regions = count = width = 0
-    with region_writer(args.out, args.dtype) as write, Progress(0, total) as progress:
+    with region_writer(args.out, args.dtype, origin) as write, Progress(0, total) as progress:
         for picture in pictures:
             write(picture)
             count, regions = count + 1, regions + len(picture.features)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import struct
 import warnings
 import zlib
@@ -27,6 +29,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 FORMATS = ("JPEG", "PNG", "WEBP")
 MOST_PIXELS = 40_000_000  # of a picture; what is larger is no picture of a scene, or a trap
 MOST_BYTES = 64 * 2**20  # of a file
+SHOWN_SIDE = 1600  # pixels of the longest side of the picture that a page carries
 
 # What Pillow's readers raise on damaged files, beside those of its own.
 _DAMAGE: tuple[type[Exception], ...] = (
@@ -101,6 +104,21 @@ def shrink_picture(picture: Tensor, longest: int) -> Tensor:
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     image = Image.fromarray(picture.cpu().numpy())
     return torch.from_numpy(np.array(image.resize(size, Image.Resampling.BILINEAR)))
+
+
+def picture_address(picture: Tensor) -> str:
+    """Give a picture, uint8 [H, W, 3], as an address that holds it, for pages.
+
+    JPEG or PNG, the shorter; scaled down where it is large.
+    """
+    image = Image.fromarray(shrink_picture(picture, SHOWN_SIDE).cpu().numpy())
+    files = {}
+    for name, options in (("jpeg", {"quality": 90}), ("png", {})):
+        buffer = io.BytesIO()
+        image.save(buffer, name, **options)
+        files[name] = buffer.getvalue()
+    name = min(files, key=lambda kind: len(files[kind]))
+    return f"data:image/{name};base64,{base64.b64encode(files[name]).decode('ascii')}"
 
 
 def _check_file(path: Path) -> None:

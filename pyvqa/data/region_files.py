@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from pyvqa.data.mapped import TableWriter, Texts, writing
+from pyvqa.data.region_origin import RegionOrigin
 from pyvqa.data.region_store import FORMAT, VERSION, FileRegions
 from pyvqa.errors import DataError
 from pyvqa.files import atomic_write
@@ -165,10 +166,13 @@ Write = Callable[[Picture], None]
 
 
 @contextmanager
-def region_writer(path: str | Path, dtype: str = "float16") -> Iterator[Write]:
+def region_writer(
+    path: str | Path, dtype: str = "float16", origin: RegionOrigin | None = None
+) -> Iterator[Write]:
     """Write a store picture by picture; it appears under its name when the body ends well.
 
-    `path` ends in .h5 or .safetensors; `dtype` is how features are kept, float16 or float32.
+    `path` ends in .h5 or .safetensors; `dtype` is how features are kept, float16 or float32;
+    `origin` says which detector of this package they are of, if they are.
 
     Raises:
         DataError: another ending, a picture comes twice, features differ in width, are not finite
@@ -179,7 +183,7 @@ def region_writer(path: str | Path, dtype: str = "float16") -> Iterator[Write]:
     if path.suffix not in kinds:
         raise DataError(f"{path}: a store's name ends in .h5 or .safetensors")
     seen: set[str] = set()
-    with kinds[path.suffix](path, np.dtype(dtype)) as write:
+    with kinds[path.suffix](path, np.dtype(dtype), origin) as write:
 
         def checked(picture: Picture) -> None:
             if picture.name in seen:
@@ -203,11 +207,14 @@ def _converted(picture: Picture, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 @contextmanager
-def _packed_writer(path: Path, dtype: np.dtype[Any]) -> Iterator[Write]:
+def _packed_writer(
+    path: Path, dtype: np.dtype[Any], origin: RegionOrigin | None
+) -> Iterator[Write]:
     names: list[str] = []
     offsets = [0]
     boxes: list[tuple[bytes, bytes]] = []
-    with writing(path, {"format": FORMAT, "version": VERSION}) as tables:
+    head = {"format": FORMAT, "version": VERSION}
+    with writing(path, head if origin is None else {**head, "origin": origin.to_text()}) as tables:
 
         def write(picture: Picture) -> None:
             tables.grow("features", picture.features)
@@ -235,13 +242,15 @@ def _finish_packed(
 
 
 @contextmanager
-def _h5_writer(path: Path, dtype: np.dtype[Any]) -> Iterator[Write]:
+def _h5_writer(path: Path, dtype: np.dtype[Any], origin: RegionOrigin | None) -> Iterator[Write]:
     names: list[str] = []
     counts: list[int] = []
     with ExitStack() as stack:
         temporary = stack.enter_context(atomic_write(path))
         file = stack.enter_context(h5py.File(temporary, "w"))
         datasets: list[h5py.Dataset] = []
+        if origin is not None:
+            file.attrs["origin"] = origin.to_text()
 
         def write(picture: Picture) -> None:
             if not datasets:

@@ -6,8 +6,9 @@ Two kinds of file, with the same content:
                     nb_regions [n], image_names [n]; rows beyond a picture's regions are ignored
     .safetensors    the regions of all pictures one after the other: no padding, faster to read
 
-An epoch over a store larger than memory leaves the process no larger, and worker processes forked
-from the one that opened a store may read it.
+Where the package's own detector made it, its attribute or entry `origin` says which one
+(`pyvqa.data.region_origin`). An epoch over a store larger than memory leaves the process no larger,
+and worker processes forked from the one that opened a store may read it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyvqa.data.mapped import RowReader, Tables, Texts, check_offsets
+from pyvqa.data.region_origin import RegionOrigin
 from pyvqa.errors import DataError
 
 FORMAT, VERSION = "pyvqa-regions", "1"
@@ -54,6 +56,7 @@ class RegionStore(Protocol):
     """What a batch needs of a store."""
 
     width: int  # D
+    origin: RegionOrigin | None  # none: not made by this package's detector
 
     def rows_of(self, names: Sequence[str]) -> Rows:
         """Find pictures by name; raises DataError saying how many are missing."""
@@ -66,7 +69,7 @@ def open_regions(paths: Sequence[str | Path], width: int | None = None) -> Regio
     """Open one store, or several that hold pictures of the same data set.
 
     Raises:
-        DataError: a file is no store, stores differ in width, or are not `width` wide.
+        DataError: a file is no store, stores differ in width or detector, or are not `width` wide.
     """
     if not paths:
         raise DataError("no feature store is given; make one with `pyvqa prepare features`")
@@ -78,7 +81,16 @@ def open_regions(paths: Sequence[str | Path], width: int | None = None) -> Regio
                 f"{store.path}: features are {store.width} numbers wide, {wanted} are needed; use "
                 "the features that the model was trained on, or set the model's width"
             )
-    return stores[0] if len(stores) == 1 else JoinedRegions(stores)
+    if len(stores) == 1:
+        return stores[0]
+    makers = {store.origin.weights: store for store in stores if store.origin is not None}
+    if len(makers) > 1:
+        one, other = list(makers.values())[:2]
+        raise DataError(
+            f"{one.path} and {other.path}: made by different detectors, whose features do not "
+            "compare; extract one of them again"
+        )
+    return JoinedRegions(stores)
 
 
 def open_file(path: str | Path) -> FileRegions:
@@ -107,6 +119,7 @@ class FileRegions(ABC):
     dtype: np.dtype[Any]
     names: Sequence[str]
     counts: Rows  # [n]
+    origin: RegionOrigin | None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -174,6 +187,7 @@ class PackedRegions(FileRegions):
         self.path = tables.path
         place = tables.places["features"]
         self.width, self.dtype = place.shape[1], place.dtype
+        self.origin = _origin(tables.metadata.get("origin"), self.path)
         self.names = list(Texts.read(tables, "names"))
         self._offsets = np.array(tables.map("offsets"), dtype=np.int64)
         check_offsets(self._offsets, place.shape[0], f"{path}: offsets")
@@ -216,6 +230,7 @@ class H5Regions(FileRegions):
             raise DataError(f"{self.path}: features are {features.dtype}, not float16 or float32")
         pictures, most, self.width = features.shape
         self.dtype = features.dtype
+        self.origin = _origin(file.attrs.get("origin"), self.path)
         for name in ("rois", "norm_rois"):
             if _h5_table(file, name, "f", 3, self.path).shape != (pictures, most, 4):
                 raise DataError(f"{self.path}: {name} is not of shape [{pictures}, {most}, 4]")
@@ -249,6 +264,10 @@ class H5Regions(FileRegions):
             raise DataError(f"{self.path}: {self.names[row]}: cannot be read ({error})") from error
 
 
+def _origin(text: object, path: Path) -> RegionOrigin | None:
+    return None if text is None else RegionOrigin.of_text(text, str(path))
+
+
 def _h5_table(file: h5py.File, name: str, kinds: str, dimensions: int, path: Path) -> h5py.Dataset:
     link = file.get(name, getlink=True)
     data = file.get(name) if isinstance(link, h5py.HardLink) else None
@@ -265,6 +284,7 @@ class JoinedRegions:
     def __init__(self, stores: Sequence[FileRegions]) -> None:
         self.stores = stores
         self.width = stores[0].width
+        self.origin = _joint_origin(stores)
         self._starts = np.cumsum([0, *(len(store) for store in stores)])
 
     def find(self, name: str) -> int | None:
@@ -306,11 +326,19 @@ class JoinedRegions:
         return result
 
 
+def _joint_origin(stores: Sequence[FileRegions]) -> RegionOrigin | None:
+    """Give the origin of stores by one detector, with the most regions; none if one has none."""
+    known = [store.origin for store in stores if store.origin is not None]
+    return max(known, key=lambda origin: origin.regions) if len(known) == len(stores) else None
+
+
 class ZeroRegions:
     """Nothing to see: every picture has the same number of regions with features of zero.
 
     What a network answers from the question alone is measured with this store.
     """
+
+    origin: RegionOrigin | None = None
 
     def __init__(self, width: int, regions: int = 1) -> None:
         self.width, self.regions = width, regions

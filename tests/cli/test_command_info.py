@@ -17,6 +17,8 @@ def test_report(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert f"torch {torch.__version__}" in text
     assert f"{ops.isa()} kernels, {torch.get_num_threads()} threads" in text
+    assert "\nmodels    " in text
+    assert "ns-vqa-clevr" in text
     for kernel in ("execute", "execute_trace", "verify"):
         assert f"\n{kernel} " in text
     if ops.has_cuda():

@@ -13,6 +13,7 @@ that state dicts load as they are.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -89,10 +90,18 @@ def root_slope(y: Tensor, dy: Tensor, total: Tensor) -> Tensor:
 
 
 def joint_rows(left: Tensor, right: Tensor) -> torch.Size:
-    """Give the leading sizes [...] to which two [..., K] broadcast."""
+    """Give the leading sizes [...] to which two [..., K] broadcast.
+
+    Raises:
+        ValueError: they do not.
+    """
+    # torch.broadcast_shapes would bring sympy along, which takes longer than a small network runs.
     shapes = (left.shape[:-1], right.shape[:-1])
-    rows: torch.Size = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
-    return rows
+    pairs = [*zip_longest(*(reversed(shape) for shape in shapes), fillvalue=1)]
+    for a, b in pairs:
+        if a != b and 1 not in (a, b):
+            raise ValueError(f"rows {list(shapes[0])} and {list(shapes[1])} do not broadcast")
+    return torch.Size([b if a == 1 else a for a, b in reversed(pairs)])
 
 
 class _Root(torch.autograd.Function):

@@ -21,7 +21,7 @@ from pyvqa.systems.murel.config import (
     QuestionConfig,
     RelationConfig,
 )
-from pyvqa.systems.murel.model.aggregate import AGGREGATES
+from pyvqa.systems.murel.model.aggregate import AGGREGATES, several
 from pyvqa.systems.murel.model.attention import AttentionNet, RegionAttention
 from pyvqa.systems.murel.model.cell import MurelCell
 from pyvqa.systems.murel.model.network import MurelNet
@@ -143,13 +143,16 @@ def _murel(
     width = question.output_dim
     count = 1 if relation.shared else relation.steps
     cells = [build_cell(relation, width, config.region_dim) for _ in range(count)]
-    dims = (width, config.region_dim)
+    for name in several(relation.aggregate):
+        _aggregate(name, "relation.aggregate")
+    dims = (width, config.region_dim * len(several(relation.aggregate)))
     return MurelNet(
         question,
         cells,
         build_fusion(config.classify, dims, answers, "classify"),
         steps=relation.steps,
-        aggregate=_aggregate(relation.aggregate, "relation.aggregate"),
+        aggregate=relation.aggregate,
+        scale=config.region_scale,
     )
 
 
@@ -192,7 +195,9 @@ def _baseline(
         glimpses = Attention(attention.width, attention.hidden, attention.glimpses)
     seen = config.region_dim * (attention.glimpses or attention.width)
     classify = build_fusion(config.classify, (width, seen), answers, "classify")
-    return AttentionNet(question, RegionAttention(fusion, glimpses), classify)
+    return AttentionNet(
+        question, RegionAttention(fusion, glimpses), classify, scale=config.region_scale
+    )
 
 
 def _aggregate(name: str, where: str) -> str:

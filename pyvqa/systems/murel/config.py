@@ -95,7 +95,8 @@ class RelationConfig:
     )
     residual: bool = True
     pairwise: PairwiseConfig | None = field(default_factory=PairwiseConfig)
-    aggregate: str = "max"  # over regions, in the end
+    # Over regions, in the end. Several side by side are joined by +: max+mean also lets it count.
+    aggregate: str = "max"
 
 
 @dataclass(kw_only=True)
@@ -116,6 +117,7 @@ class NetworkConfig:
     """A whole network: exactly one of `relation` (MuRel) and `attention` (the baseline) is set."""
 
     region_dim: int = setting(2048, minimum=1)
+    region_scale: float = setting(1.0, above=0.0)  # features are multiplied by this first
     question: QuestionConfig = field(default_factory=QuestionConfig)
     relation: RelationConfig | None = field(default_factory=RelationConfig)
     attention: AttentionConfig | None = None

@@ -91,11 +91,18 @@ def export_model(model: Path, out: Path) -> list[str]:
     }
     with atomic_write(out) as temporary:
         torch.save(content, temporary)
-    return [
+    remarks = [
         f"question.{name} is {getattr(config.question, name)}, the original's code has {fixed}"
         for name, fixed in _FIXED.items()
         if getattr(config.question, name) != fixed
     ]
+    if config.region_scale != 1:
+        remarks.append(f"region_scale is {config.region_scale:g}, the original's code has none")
+    if config.relation is not None and "+" in config.relation.aggregate:
+        remarks.append(
+            f"relation.aggregate is {config.relation.aggregate}, the original's code has one alone"
+        )
+    return remarks
 
 
 def read_vocabulary(path: Path) -> VqaVocabulary:

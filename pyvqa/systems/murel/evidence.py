@@ -180,22 +180,25 @@ def _question_step(words: Sequence[str], weights: Tensor | None) -> Step:
     if weights is None:
         return Step(words="read the question", name="question", value=" ".join(words))
     told = []
+    most = 3 if weights.shape[1] <= 2 else 2
     for glimpse in weights[0, :, : len(words)]:
-        order = glimpse.argsort(descending=True)[:3].tolist()
+        order = glimpse.argsort(descending=True)[:most].tolist()
         told.append(", ".join(f"{words[k]} {100 * float(glimpse[k]):.0f} %" for k in order))
     return Step(words="read the question", name="question", value="; ".join(told))
 
 
 def _attention_steps(weights: Tensor, canvas: Canvas) -> list[Step]:
     """Show where each glimpse of the baseline looks: weights [G, N]."""
+    shown = [_top(glimpse, len(canvas.regions)) for glimpse in weights]
     return [
         Step(
             words=f"look at regions, glimpse {number}",
             name="attention",
             inputs=(0,),
-            regions=_top(glimpse, len(canvas.regions)),
+            value=_first(regions, canvas),
+            regions=regions,
         )
-        for number, glimpse in enumerate(weights, 1)
+        for number, regions in enumerate(shown, 1)
     ]
 
 
@@ -216,11 +219,19 @@ def _relation_steps(found: Contributions, canvas: Canvas) -> list[Step]:
                 words=f"relate the regions, step {number + 1}",
                 name="relate",
                 inputs=(number,),
+                value=_first(regions, canvas),
                 regions=regions,
                 links=tuple(links),
             )
         )
     return steps
+
+
+def _first(regions: Sequence[Region], canvas: Canvas) -> str:
+    """Name the region that counts most, with its share."""
+    if not regions or regions[0].item is None:
+        return ""
+    return f"{canvas.regions[regions[0].item].label} {regions[0].attributes['share']}"
 
 
 def _top(share: Tensor, count: int) -> tuple[Region, ...]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from pyvqa.data.region_origin import RegionOrigin
 from pyvqa.data.vqa_questions import VqaVocabulary
 from pyvqa.data.vqa_text import TOKENISERS
 from pyvqa.files import write_text
@@ -28,6 +29,8 @@ class FolderConfig:
     system: str = "murel"
     tokeniser: str = setting("mcb", choices=tuple(TOKENISERS))  # of questions (data/vqa_text.py)
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    # The detector of this package whose features it was trained on; null: those of another one.
+    features: RegionOrigin | None = None
 
 
 class Model(NamedTuple):
@@ -37,6 +40,7 @@ class Model(NamedTuple):
     config: NetworkConfig
     vocabulary: VqaVocabulary
     tokeniser: str = "mcb"
+    origin: RegionOrigin | None = None  # of the features
 
 
 def write_model(
@@ -49,7 +53,7 @@ def write_model(
     # What was read from skip-thoughts files is in the weights now.
     question = replace(model.config.question, skip_thoughts=None)
     network = replace(model.config, question=question)
-    config = FolderConfig(tokeniser=model.tokeniser, network=network)
+    config = FolderConfig(tokeniser=model.tokeniser, network=network, features=model.origin)
     write_text(folder / "config.yaml", to_yaml(config))
     save_network(folder / WEIGHTS, model.network, dtype)
     model.vocabulary.write(folder / VOCABULARY)
@@ -68,4 +72,4 @@ def read_model(folder: Path) -> Model:
     vocabulary = VqaVocabulary.read(folder / VOCABULARY)
     network = build_network(config, vocabulary.words, len(vocabulary.answers))
     load_network(folder / WEIGHTS, network)
-    return Model(network.eval(), config, vocabulary, whole.tokeniser)
+    return Model(network.eval(), config, vocabulary, whole.tokeniser, whole.features)

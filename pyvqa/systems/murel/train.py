@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pyvqa.data.region_origin import RegionOrigin
 from pyvqa.data.vqa_batch import VqaBatch, VqaItems, answer_scores
 from pyvqa.data.vqa_questions import QuestionTable, VqaData, VqaVocabulary
 from pyvqa.errors import DataError
@@ -35,6 +36,7 @@ class AnswersState(State):
     network: Network
     vocabulary: VqaVocabulary
     tokeniser: str
+    origin: RegionOrigin | None  # of the features
     table: QuestionTable  # trained on
     by_scores: bool
     validation: VqaItems | None
@@ -78,6 +80,7 @@ def build(config: AnswersConfig, source: Source) -> AnswersState:
         network=network,
         vocabulary=vocabulary,
         tokeniser=data.tokeniser,
+        origin=items.store.origin,
         table=items.table,
         by_scores=config.loss == "scores",
         validation=validation,
@@ -135,7 +138,7 @@ def export(state: AnswersState, config: AnswersConfig, folder: Path) -> None:
         f"- training: {train.steps or train.epochs} {'steps' if train.steps else 'epochs'} of "
         f"{train.batch_size} questions a step, loss {config.loss}\n- seed: {train.seed}\n"
     )
-    model = Model(state.network, config.network, state.vocabulary, state.tokeniser)
+    model = Model(state.network, config.network, state.vocabulary, state.tokeniser, state.origin)
     write_model(folder, model, card)
 
 

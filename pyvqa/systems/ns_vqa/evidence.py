@@ -19,18 +19,15 @@ warnings tell the reasons. Lesser doubts are warnings beside an answer.
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from pyvqa.data.clevr_questions import encode_words
-from pyvqa.data.pictures import shrink_picture
+from pyvqa.data.pictures import picture_address, shrink_picture
 from pyvqa.errors import DataError
 from pyvqa.evidence import Alternative, Answer, Canvas, Mask, Region, Step
 from pyvqa.ops import encode_masks
@@ -53,7 +50,6 @@ UNKNOWN = "unknown"  # the text of an answer that would be a guess
 MOST_CHARACTERS = 512  # of a question; the longest of CLEVR has 250
 READINGS = 5  # programs that are weighed against each other
 SURE = 0.5  # probability below which a reading is a guess
-SHOWN_SIDE = 1600  # pixels of the longest side of the picture that a page carries
 
 # The ground of CLEVR and of the built-in world is a lit grey. Over 120 CLEVR pictures the share of
 # grey pixels (values within 24 of each other, of medium brightness) is 0.74 to 1, the median
@@ -92,7 +88,7 @@ def picture_canvas(picture: Tensor, seen: Seen, title: str = "") -> Canvas:
         width=size[1],
         height=size[0],
         title=title,
-        image=picture_address(shrink_picture(picture, SHOWN_SIDE)),
+        image=picture_address(picture),
         regions=regions,
     )
 
@@ -110,18 +106,6 @@ def _region(
         label="{size} {color} {material} {shape}".format(**attributes),
         attributes=attributes,
     )
-
-
-def picture_address(picture: Tensor) -> str:
-    """Return a picture, uint8 [H, W, 3], as an address that holds it: JPEG or PNG, the shorter."""
-    image = Image.fromarray(picture.cpu().numpy())
-    files = {}
-    for name, options in (("jpeg", {"quality": 90}), ("png", {})):
-        buffer = io.BytesIO()
-        image.save(buffer, name, **options)
-        files[name] = buffer.getvalue()
-    name = min(files, key=lambda kind: len(files[kind]))
-    return f"data:image/{name};base64,{base64.b64encode(files[name]).decode('ascii')}"
 
 
 @torch.no_grad()

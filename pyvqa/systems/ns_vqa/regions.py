@@ -19,16 +19,19 @@ from torch import Tensor
 from pyvqa.data.pictures import read_pictures
 from pyvqa.data.pieces import Pieces, remove_half_written
 from pyvqa.data.region_files import Picture, read_store, region_writer
+from pyvqa.data.region_origin import FindRegions, PictureRegions, RegionOrigin
 from pyvqa.data.region_store import open_file
 from pyvqa.errors import ConfigError, DataError
 from pyvqa.files import read_json, sha256, write_json
 from pyvqa.nn.mask_rcnn import Regions
 from pyvqa.systems.ns_vqa.build import prepare_pictures
 from pyvqa.systems.ns_vqa.folder import DetectorPart, read_detector
+from pyvqa.systems.ns_vqa.model.detector import attributes_of
 
 Progress = Callable[[int], object]
 
-FORMAT_VERSION = 1  # of the pieces and their content; a change makes old ones useless
+WEIGHTS = "detector.safetensors"
+FORMAT_VERSION = 2  # of the pieces and their content; a change makes old ones useless
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _PIECE_PICTURES = 64
 
@@ -45,6 +48,29 @@ def region_features_of(
     batch = prepare_pictures(detector.config, pictures).to(device)
     found = detector.network.top_regions(batch, regions)
     return [Regions(*(part.float().cpu() for part in one)) for one in found]
+
+
+def region_finder(folder: Path, regions: int) -> FindRegions:
+    """Make what finds up to `regions` regions of a picture, by the detector of a model folder.
+
+    Raises:
+        DataError, ConfigError, CheckpointError: there is no detector, or it is damaged.
+    """
+    detector = read_detector(folder)
+    categories = detector.config.categories
+
+    def find(picture: Tensor) -> PictureRegions:
+        [found] = region_features_of(detector, [picture], regions)
+        scores, labels = found.probabilities[:, 1:].max(1)
+        names = tuple(_class_name(1 + label, categories) for label in labels.tolist())
+        return PictureRegions(found.boxes, found.features, scores, names)
+
+    return find
+
+
+def _class_name(label: int, categories: str) -> str:
+    known = attributes_of(label, categories)
+    return " ".join([*known.values(), *([] if "shape" in known else ["thing"])])
 
 
 def picture_files(folder: Path) -> list[Path]:
@@ -77,11 +103,14 @@ class RegionWork:
         images: Path,
         out: Path,
         *,
+        name: str | None = None,
         regions: int = 36,
         dtype: str = "float16",
         batch_size: int = 8,
     ) -> None:
         """Check what is there; `model` is a model folder, `out` ends in .h5 or .safetensors.
+
+        `name` is what the store calls the model, its path if not given.
 
         Raises:
             DataError, ConfigError: pictures or model are missing, or `out` was begun or made with
@@ -104,11 +133,14 @@ class RegionWork:
             "version": FORMAT_VERSION,
             "pictures": hashlib.sha256(names.encode()).hexdigest(),
             "detector": vars(self.detector.config),
-            "weights": sha256(model / "detector.safetensors"),
+            "weights": sha256(model / WEIGHTS),
             "regions": regions,
             "dtype": dtype,
             "batch_size": batch_size,
         }
+        self.origin = RegionOrigin(
+            detector=name or str(model), weights=self.settings["weights"], regions=regions
+        )
         self._pieces.begin(self.settings, finished)
         size = batch_size * max(1, _PIECE_PICTURES // batch_size)
         starts = range(0, len(self.paths), size)
@@ -149,7 +181,7 @@ class RegionWork:
     def publish(self) -> None:
         """Join the pieces, which must all be there."""
         remove_half_written([self.out, self.about])
-        with region_writer(self.out, self.dtype) as write:
+        with region_writer(self.out, self.dtype, self.origin) as write:
             for number in range(len(self._spans)):
                 folder = self._pieces.path("regions", number)
                 for picture in read_store(open_file(folder / _PIECE)):

@@ -13,11 +13,8 @@ import torch
 from pyvqa.cli.main import main
 from pyvqa.data.vqa_questions import VqaData, VqaVocabulary
 from pyvqa.data.vqa_results import read_results
-from pyvqa.errors import DataError
 from pyvqa.evidence import read_answers
 from pyvqa.metrics.vqa import vqa_accuracy
-from pyvqa.systems import load
-from pyvqa.systems.murel.answer import answer_picture
 from pyvqa.systems.murel.build import build_network
 from pyvqa.systems.murel.data import human_answers
 from pyvqa.systems.murel.evidence import contributions
@@ -133,29 +130,3 @@ def test_contributions_follow_the_maxima():
     assert found.links[0][0].tolist() == [[0.5, 0.5], [0, 1]]
     assert found.regions[1][0].tolist() == [0.75, 0.25]
     assert found.regions[0][0].tolist() == [0.5625, 0.4375]
-
-
-def test_a_question_of_ones_own(folder, capsys):
-    model = load(folder / "murel")
-    picture = torch.zeros(64, 96, 3, dtype=torch.uint8)
-    boxes = torch.tensor([[0.0, 0, 48, 32], [10, 20, 96, 64]])
-    features = torch.randn(2, WIDTH, generator=torch.Generator().manual_seed(1))
-
-    def ask(question: str, found=features):
-        return answer_picture(model, picture, question, lambda _: (boxes, found), title="p.png")
-
-    answer = ask("How many zebras?")
-    assert answer.text in model.vocabulary.answers
-    assert (answer.canvas.width, answer.canvas.height) == (96, 64)
-    assert answer.canvas.regions[1].box == (10, 20, 96, 64)
-    assert answer.warnings == ("the word 'zebras' is not in the vocabulary",)
-    assert len(answer.steps) == 2 + model.config.relation.steps
-    for question, found, message in (
-        ("?!", features, "holds no word"),
-        ("a" * 600, features, "512 at most"),
-        ("how many", features[:, :3], "at least one of 6 numbers"),
-    ):
-        with pytest.raises(DataError, match=message):
-            ask(question, found)
-    assert main(["ask", f"{folder}/murel", "p.png", "How many?"]) == 1
-    assert "answers about region features" in capsys.readouterr().err

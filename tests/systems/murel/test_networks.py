@@ -12,7 +12,7 @@ from pyvqa.errors import ConfigError
 from pyvqa.systems.murel.build import build_network, build_pairwise
 from pyvqa.systems.murel.config import FusionConfig, PairwiseConfig
 from pyvqa.systems.murel.model import pairwise as pairwise_module
-from pyvqa.systems.murel.model.aggregate import AGGREGATES, reduce_regions
+from pyvqa.systems.murel.model.aggregate import AGGREGATES, pool_regions, reduce_regions
 from pyvqa.systems.murel.model.network import MurelNet
 from pyvqa.systems.murel.model.reference import answer_by_pairs, relate_pairs
 
@@ -149,10 +149,11 @@ TOKENS, LENGTHS = torch.tensor([[2, 3, 4], [1, 2, 0]]), torch.tensor([3, 2])
         murel(),
         murel(relation=relation(shared=False, aggregate="mean", residual=False)),
         murel(relation=relation(pairwise=None), question=question(attention=False)),
+        murel(relation=relation(aggregate="max+mean"), region_scale=0.5),
         attention(),
-        attention(glimpses=2),
+        attention(glimpses=2, region_scale=0.5),
     ],
-    ids=["murel", "two cells", "no pairs", "attention", "two glimpses"],
+    ids=["murel", "two cells", "no pairs", "max and mean", "attention", "two glimpses"],
 )
 def test_regions_that_are_not_there_change_nothing(config):
     network = build(config)
@@ -234,6 +235,27 @@ def test_bfloat16_products_keep_float32_results(config):
     assert all(step.regions.dtype == torch.float32 for step in reasoning.steps)
 
 
+def test_several_aggregates_stand_side_by_side():
+    one, two = (build(murel(relation=relation(aggregate=how))) for how in ("max", "mean+max"))
+    assert two.classify.input_dims[1] == 2 * one.classify.input_dims[1] == 2 * REGION
+    x, boxes = pictures()
+    *_, chosen, _ = two(TOKENS, LENGTHS, x, boxes).reasoning
+    last = two(TOKENS, LENGTHS, x, boxes).reasoning.steps[-1].regions
+    pooled, winner = pool_regions(last, "mean+max", None)
+    torch.testing.assert_close(pooled, torch.cat([last.mean(1), last.amax(1)], 1))
+    assert torch.equal(winner, chosen)
+    assert torch.equal(chosen, last.argmax(1))
+
+
+@pytest.mark.parametrize("make", [murel, attention])
+def test_regions_are_scaled_first(make):
+    plain, scaled = build(make()), build(make(region_scale=0.25))
+    x, boxes = pictures()
+    expected = plain(TOKENS, LENGTHS, 0.25 * x, boxes).logits
+    torch.testing.assert_close(scaled(TOKENS, LENGTHS, x, boxes).logits, expected)
+    assert not torch.allclose(plain(TOKENS, LENGTHS, x, boxes).logits, expected)
+
+
 def test_cells_must_fit_the_steps():
     network = build(murel())
     with pytest.raises(ValueError, match="2 cells for 3 steps"):
@@ -249,6 +271,7 @@ def test_cells_must_fit_the_steps():
         (murel(classify=block(4, 9)), "classify: 9 chunks"),
         (murel(classify=block(pos_norm="never")), "classify: pos_norm"),
         (murel(relation=relation(aggregate="maxx")), "did you mean max"),
+        (murel(relation=relation(aggregate="max+meen")), "did you mean mean"),
         (murel(question=question(encoder="uni")), "question.dropout"),
         (murel(question=question(encoder="bi", dropout=0.0, hidden=5)), "must be even"),
         (

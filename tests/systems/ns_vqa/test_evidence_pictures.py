@@ -16,6 +16,7 @@ import torch
 import pyvqa
 from pyvqa import evidence
 from pyvqa.data.clevr_questions import encode_words
+from pyvqa.data.pictures import picture_address
 from pyvqa.errors import CheckpointError, DataError
 from pyvqa.nn.images import fit_scale
 from pyvqa.ops import pack_masks, unpack_masks
@@ -24,7 +25,6 @@ from pyvqa.systems.ns_vqa.config import DetectorConfig, PerceptionConfig
 from pyvqa.systems.ns_vqa.evidence import (
     UNKNOWN,
     answer_seen,
-    picture_address,
     picture_canvas,
     picture_doubts,
     picture_remarks,

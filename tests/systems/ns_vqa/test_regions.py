@@ -12,6 +12,7 @@ from PIL import Image
 
 from pyvqa.cli.main import main
 from pyvqa.data.pictures import read_picture
+from pyvqa.data.region_origin import RegionOrigin
 from pyvqa.data.region_store import open_file, open_regions
 from pyvqa.nn.mask_rcnn import MaskRcnn
 from pyvqa.ops import box_iou
@@ -102,7 +103,11 @@ def test_interrupted_work_goes_on_and_both_stores_agree(
     assert not out.exists()
     assert features(place, out) == 0
     assert out.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
-    assert json.loads(Path(f"{out}.json").read_text())["regions"] == REGIONS
+    about = json.loads(Path(f"{out}.json").read_text())
+    assert about["regions"] == REGIONS
+    assert open_file(out).origin == RegionOrigin(
+        detector=str(place / "model"), weights=about["weights"], regions=REGIONS
+    )
     capsys.readouterr()
     assert features(place, out) == 0
     assert "complete already" in capsys.readouterr().out

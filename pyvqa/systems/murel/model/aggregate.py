@@ -14,6 +14,21 @@ AGGREGATES = ("max", "mean", "sum", "min", "prod", "std", "var", "logsumexp")
 LINEAR = ("mean", "sum")
 
 
+def several(how: str) -> list[str]:
+    """Take apart what stands for several reductions side by side, such as `max+mean`."""
+    return how.split("+")
+
+
+def pool_regions(values: Tensor, how: str, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Reduce [B, N, D] over N by each of `several`, one behind the other: -> [B, K D].
+
+    Also gives the winning region of each channel of the maximum, if that is among them.
+    """
+    parts = [reduce_regions(values, one, valid) for one in several(how)]
+    winners = [winner for _, winner in parts if winner is not None]
+    return torch.cat([part for part, _ in parts], -1), winners[0] if winners else None
+
+
 def reduce_regions(values: Tensor, how: str, valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Reduce [..., N, D] over N -> [..., D], and the winning region of each channel for max.
 

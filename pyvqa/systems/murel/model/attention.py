@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pyvqa.nn.fusions import Fusion
 from pyvqa.nn.question import Attention, QuestionEncoder
-from pyvqa.systems.murel.model.network import Answered, Reasoning
+from pyvqa.systems.murel.model.network import Answered, Reasoning, scaled
 
 
 class RegionAttention(nn.Module):
@@ -46,12 +46,18 @@ class AttentionNet(nn.Module):
     """The attention baseline, with the same interface as `MurelNet`."""
 
     def __init__(
-        self, question: QuestionEncoder, attention: RegionAttention, classify: Fusion
+        self,
+        question: QuestionEncoder,
+        attention: RegionAttention,
+        classify: Fusion,
+        *,
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.question = question
         self.attention = attention
         self.classify = classify
+        self.scale = scale
 
     def forward(
         self,
@@ -63,6 +69,7 @@ class AttentionNet(nn.Module):
     ) -> Answered:
         """Answer questions [B, T] about regions [B, N, D]; the coordinates are not looked at."""
         encoded = self.question(tokens, lengths)
+        regions = scaled(regions, self.scale)
         weights = self.attention(encoded.vector, regions, valid)
         seen = torch.bmm(weights, regions).flatten(1).to(regions.dtype)
         logits = self.classify(encoded.vector, seen)

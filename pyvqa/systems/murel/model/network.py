@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pyvqa.nn.fusions import Fusion
 from pyvqa.nn.question import QuestionEncoder
-from pyvqa.systems.murel.model.aggregate import reduce_regions
+from pyvqa.systems.murel.model.aggregate import pool_regions
 from pyvqa.systems.murel.model.cell import MurelCell
 from pyvqa.systems.murel.model.pairwise import Related
 
@@ -32,6 +32,11 @@ class Answered(NamedTuple):
     reasoning: Reasoning
 
 
+def scaled(regions: Tensor, scale: float) -> Tensor:
+    """Multiply regions by a factor, if it is one."""
+    return regions if scale == 1.0 else regions * scale
+
+
 class MurelNet(nn.Module):
     """The MuRel network.
 
@@ -39,8 +44,9 @@ class MurelNet(nn.Module):
         question: encoder of the question.
         cells: one cell for all steps, or one for each.
         steps: number of steps.
-        aggregate: takes all regions to one vector.
+        aggregate: takes all regions to one vector; several may stand side by side, `max+mean`.
         classify: question and that vector -> answers.
+        scale: regions are multiplied by this first.
 
     Raises:
         ValueError: the number of cells is neither 1 nor that of the steps.
@@ -54,6 +60,7 @@ class MurelNet(nn.Module):
         *,
         steps: int,
         aggregate: str = "max",
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
         if len(cells) not in (1, steps):
@@ -61,7 +68,7 @@ class MurelNet(nn.Module):
         self.question = question
         self.cells = nn.ModuleList(cells)
         self.classify = classify
-        self.steps, self.aggregate = steps, aggregate
+        self.steps, self.aggregate, self.scale = steps, aggregate, scale
 
     def forward(
         self,
@@ -77,12 +84,13 @@ class MurelNet(nn.Module):
         `valid` [B, N] says which regions are there; without it, all.
         """
         encoded = self.question(tokens, lengths)
+        regions = scaled(regions, self.scale)
         done: list[Related] = []
         for step in range(self.steps):
             cell: MurelCell = self.cells[step % len(self.cells)]  # type: ignore[assignment]
             if step < len(self.cells):
                 given = cell.prepare(encoded.vector, coordinates)
             done.append(cell(done[-1].regions if done else regions, given, valid))
-        pooled, chosen = reduce_regions(done[-1].regions, self.aggregate, valid)
+        pooled, chosen = pool_regions(done[-1].regions, self.aggregate, valid)
         logits = self.classify(encoded.vector, pooled)
         return Answered(logits, Reasoning(encoded.words, done, chosen, None))

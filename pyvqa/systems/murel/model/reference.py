@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pyvqa.nn.fusions import Block, Fusion
-from pyvqa.systems.murel.model.aggregate import reduce_regions
+from pyvqa.systems.murel.model.aggregate import pool_regions, reduce_regions
 from pyvqa.systems.murel.model.cell import MurelCell
-from pyvqa.systems.murel.model.network import MurelNet
+from pyvqa.systems.murel.model.network import MurelNet, scaled
 from pyvqa.systems.murel.model.pairwise import Pairwise, Related
 
 
@@ -57,7 +57,7 @@ def answer_by_pairs(
     that dropout silences the same entries. Gives the logits [B, answers].
     """
     question = network.question(tokens, lengths).vector
-    count = regions.shape[1]
+    regions, count = scaled(regions, network.scale), regions.shape[1]
     rows = question[:, None].expand(-1, count, -1).reshape(-1, question.shape[1])
     for step in range(network.steps):
         cell: MurelCell = network.cells[step % len(network.cells)]  # type: ignore[assignment]
@@ -66,7 +66,7 @@ def answer_by_pairs(
         if cell.pairwise is not None:
             out = relate_pairs(cell.pairwise, out, coordinates).regions
         regions = out + regions if cell.residual else out
-    pooled, _ = reduce_regions(regions, network.aggregate, None)
+    pooled, _ = pool_regions(regions, network.aggregate, None)
     return _fuse(network.classify, question, pooled)
 
 
