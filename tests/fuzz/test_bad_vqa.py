@@ -1,4 +1,4 @@
-"""Three hundred damaged VQA inputs through the command line: one line, exit code 1, nothing written.
+"""Three hundred damaged VQA inputs by the command line: one line, exit code 1, nothing written.
 
 Question and annotation files, feature files and stores, data folders and result files. Every case
 is a pure function of its number, so a failure can be repeated by its name alone.
