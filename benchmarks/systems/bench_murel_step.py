@@ -57,8 +57,8 @@ def published() -> MurelNet:
     return built
 
 
-def inputs(batch: int = BATCH) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
+def inputs(batch: int = BATCH, seed: int = 1) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
     tokens = torch.randint(1, WORDS, (batch, 14), generator=generator)
     lengths = torch.randint(5, 15, (batch,), generator=generator)
     regions = torch.randn(batch, REGIONS, 2048, generator=generator).relu()
@@ -131,15 +131,16 @@ def test_memory_kept_for_the_backward_pass(network: MurelNet):
 def whole_steps(side: str, batch: int, threads: int) -> dict[str, Any]:
     """Train for some steps; give losses, seconds of the fastest and bytes beyond the start.
 
-    At the start, the network and its batch are there; gradients and Adam's means are not.
+    At the start, the network and its batches are there; gradients and Adam's means are not.
     """
     torch.set_num_threads(threads)
-    network, given = published().train(), inputs(batch)
+    network = published().train()
+    batches = [inputs(batch, seed) for seed in range(STEPS)]
     targets = torch.arange(batch) % ANSWERS
     adam = torch.optim.Adam(network.parameters(), lr=1.5e-4)
     losses, seconds = [], []
     before = peak()
-    for step in range(STEPS):
+    for step, given in enumerate(batches):
         torch.manual_seed(step)
         began = time.perf_counter()
         logits = network(*given).logits if side == "ours" else answer_by_pairs(network, *given)
@@ -170,11 +171,13 @@ def measured(side: str, batch: int, threads: int) -> dict[str, Any]:
 
 
 def compared(batch: int, threads: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Measure both sides and print them; their losses must agree."""
+    """Measure both sides and print them; their losses must agree.
+
+    Adam turns the rounding of tiny gradients into steps, so later losses agree less than the first.
+    """
     ours, rival = (measured(side, batch, threads) for side in ("ours", "rival"))
-    torch.testing.assert_close(
-        torch.tensor(ours["losses"]), torch.tensor(rival["losses"]), rtol=1e-4, atol=1e-4
-    )
+    assert ours["losses"][0] == pytest.approx(rival["losses"][0], rel=1e-5)
+    assert ours["losses"] == pytest.approx(rival["losses"], rel=1e-3)
     print(f"\nB={batch} N={REGIONS}, 3 reasoning steps, float32, {threads} threads")
     for name, side in (("ours", ours), ("the original's order", rival)):
         print(f"{name:22}{side['seconds']:8.2f} s{side['bytes'] / 1e6:10,.0f} MB")
