@@ -21,7 +21,7 @@ SOURCES := pyproject.toml CMakeLists.txt constraints.txt $(shell find csrc cmake
 MODULES := $(sort $(shell find pyvqa -name '*.py'))
 CPP := $(shell find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 
-.PHONY: demo picture test bench bench-rivals lint fuzz clean always
+.PHONY: demo picture test test-slow bench bench-rivals lint fuzz clean always
 
 demo: $(VENV)/.installed
 	$(BIN)/pyvqa demo --out $(OUT)
@@ -36,6 +36,10 @@ picture: $(VENV)/.installed
 # One thread a process: two processes share the cores better than two thread pools do.
 test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+
+# What takes more than half a minute each: killed runs, whole trainings, stores larger than memory.
+test-slow: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'slow and not cuda' tests $(ARGS)
 
 bench: $(VENV)/.bench
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s benchmarks $(ARGS)

@@ -3,7 +3,7 @@
 What is read and printed depends on the model's system. An NS-VQA model with a detector and an
 attribute network looks at the pictures; the same command continues an interrupted run, and under
 torchrun the pictures are shared among the processes. A MuRel model reads prepared questions and a
-feature store."""
+feature store; in its place stands a result file of the VQA servers, of whatever origin."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ EXAMPLES = """examples:
       --out results/val --guess --seed 1
   pyvqa eval runs/murel-vqa2 --root data/vqa2 --features coco.h5 --split val --out results/val
   pyvqa eval runs/murel-vqa2 --root data/vqa2 --features coco.h5 --split test --out results/test
+  pyvqa eval OpenEnded_mscoco_val2014_model_results.json --root data/vqa2 --split val
 
 OUT/result.json holds the scores. NS-VQA also writes OUT/answers.json {"answers":
 [{"question_index", "answer"}, ...]} in file order and OUT/speed.json, the seconds; from pictures
@@ -39,7 +40,10 @@ EVALUATIONS: dict[str, str] = {
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments of all systems, and of each one."""
-    parser.add_argument("model", help="a shipped model's name, a model folder or a run folder")
+    parser.add_argument(
+        "model",
+        help="a shipped model's name, a model folder, a run folder or a result file (.json)",
+    )
     parser.add_argument(
         "--root",
         type=Path,
@@ -76,6 +80,9 @@ def main(args: Namespace) -> int:
     from pyvqa.systems import system_of
 
     _check(args)
+    if args.model.endswith(".json"):
+        _refuse_others(args, "murel")
+        return int(_module("murel").run_results(args))
     system = system_of(args.model)
     _refuse_others(args, system)
     code: int = _module(system).run(args)

@@ -86,6 +86,30 @@ def run(args: Namespace) -> int:
     return 0
 
 
+def run_results(args: Namespace) -> int:
+    """Score a result file on prepared questions."""
+    import time
+
+    from pyvqa.data.vqa_questions import VqaData
+    from pyvqa.errors import ConfigError
+    from pyvqa.files import write_json
+    from pyvqa.systems.murel.evaluate import evaluate_results
+
+    for name in ("features", "without_pictures", "save_logits", "explain", "max_questions"):
+        if getattr(args, name):
+            flag = name.replace("_", "-")
+            raise ConfigError(f"--{flag} is for models, {args.model} holds answers already")
+    started = time.perf_counter()
+    path = Path(args.model)
+    result = evaluate_results(VqaData(args.root), args.split, path, args.vqa_eval)
+    _print(result, time.perf_counter() - started)
+    if args.out is not None:
+        args.out.mkdir(parents=True, exist_ok=True)
+        write_json(args.out / _RESULT, result | {"results": str(path)})
+        print(f"results: {args.out}")
+    return 0
+
+
 def _write(args: Namespace, evaluation: Any) -> None:
     from pyvqa.data.vqa_results import write_results
     from pyvqa.evidence import write_answers
@@ -121,7 +145,8 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str, str, str]]:
         rows += [_part(f"  {name}", part) for name, part in vqa["answer_types"].items()]
     top1 = f"{result['accuracy_top1']:.2f}"
     rows.append(("right answer first", count, top1, _interval(result["interval"])))
-    rows.append(("among the first five", count, f"{result['accuracy_top5']:.2f}", ""))
+    if "accuracy_top5" in result:
+        rows.append(("among the first five", count, f"{result['accuracy_top5']:.2f}", ""))
     for name, words in (
         ("acc_mpt_a", "mean over types"),
         ("acc_mpt_h", "harmonic mean over types"),

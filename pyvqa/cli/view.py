@@ -8,6 +8,7 @@ from pathlib import Path
 EXAMPLES = """examples:
   pyvqa view runs/parser                         curves, written to runs/parser/view.html
   pyvqa view runs/a runs/b --out both.html       curves of several runs side by side
+  pyvqa view runs/a runs/b --tensorboard tb      the same for `tensorboard --logdir tb`
   pyvqa view results/val                         the answers in results/val/evidence.json
   pyvqa view demo/answers.json --out page.html   answers with their steps
 
@@ -28,6 +29,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="default: view.html beside the input"
     )
+    parser.add_argument(
+        "--tensorboard",
+        type=Path,
+        metavar="DIR",
+        help="also write the curves of run folders as TensorBoard's event files",
+    )
 
 
 def main(args: Namespace) -> int:
@@ -39,6 +46,8 @@ def main(args: Namespace) -> int:
     first: Path = args.paths[0]
     results = first / _EVIDENCE if first.is_dir() else first
     if len(args.paths) == 1 and results.is_file():
+        if args.tensorboard is not None:
+            raise ConfigError(f"{first}: has no curves; leave out --tensorboard")
         out = args.out or results.with_name("view.html")
         text = _answers_page(results)
     elif first.is_dir():
@@ -50,6 +59,11 @@ def main(args: Namespace) -> int:
         raise ConfigError(f"{first}: not a run folder; several paths must all be run folders")
     write_text(out, text)
     print(f"page: {out}")
+    if args.tensorboard is not None:
+        from pyvqa.view.tensorboard import write_events
+
+        for file in write_events(args.paths, args.tensorboard):
+            print(f"events: {file}")
     return 0
 
 

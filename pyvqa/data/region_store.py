@@ -32,6 +32,14 @@ from pyvqa.errors import DataError
 
 FORMAT, VERSION = "pyvqa-regions", "1"
 
+# What to do where there is no store.
+_MAKE_ONE = (
+    "make one of the published features (trainval_36.zip, 25 GB, and test2015_36.zip, 17 GB, of "
+    "bottom-up-attention) with `pyvqa prepare bottom-up-tsv`, of a folder of .pth or .npz files "
+    "with `pyvqa prepare region-files`, or of any pictures, such as those of `pyvqa synth vqa2`, "
+    "with `pyvqa prepare features`"
+)
+
 Rows = NDArray[np.int64]
 
 
@@ -72,7 +80,7 @@ def open_regions(paths: Sequence[str | Path], width: int | None = None) -> Regio
         DataError: a file is no store, stores differ in width or detector, or are not `width` wide.
     """
     if not paths:
-        raise DataError("no feature store is given; make one with `pyvqa prepare features`")
+        raise DataError(f"no feature store is given; {_MAKE_ONE}")
     stores = [open_file(path) for path in paths]
     wanted = stores[0].width if width is None else width
     for store in stores:
@@ -99,15 +107,9 @@ def open_file(path: str | Path) -> FileRegions:
     kinds: dict[str, Callable[[Path], FileRegions]]
     kinds = {".h5": H5Regions, ".safetensors": PackedRegions}
     if path.suffix not in kinds:
-        raise DataError(
-            f"{path}: not a feature store (.h5 or .safetensors); make one with `pyvqa prepare "
-            "features`, bottom-up-tsv or region-files"
-        )
+        raise DataError(f"{path}: not a feature store (.h5 or .safetensors); {_MAKE_ONE}")
     if not path.is_file():
-        raise DataError(
-            f"{path}: no such file; make one with `pyvqa prepare features`, bottom-up-tsv or "
-            "region-files"
-        )
+        raise DataError(f"{path}: no such file; {_MAKE_ONE}")
     return kinds[path.suffix](path)
 
 
@@ -371,7 +373,6 @@ def _rows_of(names: Sequence[str], find: Any, where: str) -> Rows:
     if missing:
         raise DataError(
             f"{where}: no features for {len(missing):,} of {len(names):,} pictures, the first is "
-            f"{missing[0]}; add the store that has them, or extract them with `pyvqa prepare "
-            "features`"
+            f"{missing[0]}; add the store that has them, or {_MAKE_ONE}"
         )
     return np.array(rows, dtype=np.int64)

@@ -39,9 +39,10 @@ _CP_FILES = "vqacp_v2_{}_{}.json"  # VQA-CP v2 as its authors publish it: bare l
 
 # Where the files come from.
 _ARCHIVES = {
-    "vqa2": "v2_Questions_*_mscoco.zip and v2_Annotations_*_mscoco.zip from visualqa.org",
-    "vqacp2": "vqacp_v2_{train,test}_{questions,annotations}.json of the VQA-CP release",
-    "tdiuc": "TDIUC.zip",
+    "vqa2": "v2_Questions_{Train,Val,Test}_mscoco.zip and v2_Annotations_{Train,Val}_mscoco.zip "
+    "(50 MB) of visualqa.org",
+    "vqacp2": "vqacp_v2_{train,test}_{questions,annotations}.json (0.6 GB) of the VQA-CP release",
+    "tdiuc": "TDIUC.zip (70 MB) of kushalkafle.com",
 }
 
 # Questions in the releases, for comparison.
@@ -96,7 +97,10 @@ def find_files(root: str | Path, dataset: str) -> dict[str, tuple[Path, Path | N
     """
     root = Path(root)
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder; name the one with the official {dataset} files")
+        raise DataError(
+            f"{root}: no such folder; name the one with {_ARCHIVES[dataset]}, or make one with "
+            f"`pyvqa synth {dataset} --split train --scenes 2000 --out {root}`"
+        )
     found: dict[str, tuple[Path, Path | None]] = {}
     for split, names in _NAMES[dataset].items():
         pairs = [_pair(root, QUESTIONS.format(n), ANNOTATIONS.format(n)) for n in names]
@@ -136,8 +140,9 @@ def find_genome(root: str | Path) -> Path:
     found = next((p for p in (root, *places) if p.is_file()), None)
     if found is None:
         raise DataError(
-            f"{root}: holds no question_answers.json; fetch question_answers.json.zip from "
-            "visualgenome.org and unpack it there"
+            f"{root}: holds no question_answers.json; fetch question_answers.json.zip (25 MB) from "
+            "visualgenome.org and unpack it there, or go without; the built-in world has nothing "
+            "like it, `pyvqa synth vqa2` makes all of VQA v2"
         )
     return found
 

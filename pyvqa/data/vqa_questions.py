@@ -232,6 +232,7 @@ class VqaData:
         if not path.is_file():
             raise DataError(
                 f"{self.folder}: holds no dataset.json; make the folder with `pyvqa prepare vqa2`, "
+                "vqacp2 or tdiuc from the official files, or from those of `pyvqa synth vqa2`, "
                 "vqacp2 or tdiuc"
             )
         self.about: dict[str, Any] = read_json(path, keys=("format", "version", "splits"))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
+from pyvqa.data.mapped import Texts, writing
 from pyvqa.data.region_files import Picture, region_writer
 
 WORDS = "is the a red blue cat dog tall man's left/right what how many t-shirt?".split()
@@ -86,3 +89,27 @@ def write_store(
             pictures[name] = Picture(name, features, 100 * boxes, boxes)
             write(pictures[name])
     return pictures
+
+
+def sparse_store(path: Path, names: list[str], regions: int, width: int) -> None:
+    """Write a store, of either kind, whose features take no room on disk: nothing but zeros."""
+    if path.suffix == ".h5":
+        size = (len(names), regions)
+        with h5py.File(path, "w") as file:  # what is never written is never allocated
+            file.create_dataset("features", (*size, width), "f2")
+            for name in ("rois", "norm_rois"):
+                file.create_dataset(name, (*size, 4), "f4")
+            file["nb_regions"] = np.full(len(names), regions, np.int32)
+            file["image_names"] = [name.encode() for name in names]
+        return
+    with writing(path, {"format": "pyvqa-regions", "version": "1"}) as tables:
+        tables.grow("features", np.zeros((0, width), np.float16))
+        rows = len(names) * regions
+        tables._file.seek(rows * width * 2, os.SEEK_CUR)
+        tables._end += rows * width * 2
+        tables._tables["features"]["shape"][0] = rows
+        for name in ("boxes", "norm_boxes"):
+            tables.add(name, np.zeros((rows, 4), np.float32))
+        tables.add("offsets", np.arange(len(names) + 1, dtype=np.int64) * regions)
+        for name, table in Texts.of(names).tables("names").items():
+            tables.add(name, table)

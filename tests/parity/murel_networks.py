@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from torch import Tensor
 
 from pyvqa.systems.murel.config import (
@@ -14,7 +15,10 @@ from pyvqa.systems.murel.config import (
     QuestionConfig,
     RelationConfig,
 )
+from pyvqa.systems.murel.model import pairwise as pairwise_module
 from pyvqa.systems.murel.upstream import network_from_upstream
+
+WAYS = ("kernel", "eager")  # of relating regions
 
 
 def fusion(options: dict[str, Any]) -> FusionConfig:
@@ -83,3 +87,8 @@ def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def take(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every pairwise module relate its regions by the kernel, or in plain torch."""
+    monkeypatch.setattr(pairwise_module, "_has_kernel", lambda x: way == "kernel")

@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 from murel_kit import OUTPUT, cases, check_gradients, gradients
-from murel_networks import relation, renamed, under
+from murel_networks import WAYS, relation, renamed, take, under
 
 from pyvqa.systems.murel.build import build_cell
 
 
 @pytest.mark.kit("murel", "cell.safetensors")
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-def test_cell(case: Path, dtype: torch.dtype):
+def test_cell(case: Path, dtype: torch.dtype, way: str, monkeypatch: pytest.MonkeyPatch):
+    take(way, monkeypatch)
     for entry in cases(case):
         config = relation(entry.settings, steps=1)
         inputs = entry.of("in", dtype)

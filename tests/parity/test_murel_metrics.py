@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from pyvqa.data.vqa_files import read_questions
+from pyvqa.data.vqa_process import Choices, process
+from pyvqa.data.vqa_results import read_results
 from pyvqa.metrics import vqa_text
 from pyvqa.metrics.tdiuc import tdiuc_scores
 from pyvqa.metrics.topk import top_k_right
 from pyvqa.metrics.vqa import HumanAnswers, in_order, question_scores, vqa_accuracy
+from pyvqa.systems.murel.data import human_answers
 
 FLAVOURS = {"gt_vision_lab": "official", "block_vendored": "legacy"}
 
@@ -30,6 +34,20 @@ def test_vqa_accuracy(case: Path, code: str) -> None:
     assert {str(k): round(100 * score, 2) for k, score in ours} == expected["evalQA"]
     found = vqa_accuracy(humans, predictions, FLAVOURS[code])
     for key, value in expected["accuracy"].items():
+        assert found[key] == value, key
+
+
+@pytest.mark.kit("murel", "vqa_eval_expected.json")
+@pytest.mark.parametrize("code", sorted(FLAVOURS))
+def test_vqa_accuracy_of_prepared_files(case: Path, code: str) -> None:
+    """The same numbers from the question and annotation files through the packed tables."""
+    files = [case.with_name(f"vqa_eval_{kind}.json") for kind in ("questions", "annotations")]
+    questions = read_questions(*files)
+    table = process({"train": questions}, Choices(answers=len(questions))).splits["train"]
+    results = read_results(case.with_name("vqa_eval_results.json"))
+    humans, predictions = in_order(human_answers(table), results, "results")
+    found = vqa_accuracy(humans, predictions, FLAVOURS[code])
+    for key, value in json.loads(case.read_text())[code]["accuracy"].items():
         assert found[key] == value, key
 
 

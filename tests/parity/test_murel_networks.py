@@ -7,15 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from murel_kit import OUTPUT, cases, check_gradients, gradients
-from murel_networks import network, renamed
+from murel_networks import WAYS, network, renamed, take
 from torch.nn import functional as F
 
 from pyvqa.systems.murel.build import build_network
 
 
 @pytest.mark.kit("murel", "networks.safetensors")
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-def test_networks(case: Path, dtype: torch.dtype):
+def test_networks(case: Path, dtype: torch.dtype, way: str, monkeypatch: pytest.MonkeyPatch):
+    take(way, monkeypatch)
     kinds = set()
     for entry in cases(case):
         inputs, expected = entry.of("in", dtype), entry.of("out", dtype)

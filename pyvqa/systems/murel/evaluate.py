@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from pyvqa.data.vqa_batch import VqaItems
 from pyvqa.data.vqa_questions import QuestionTable, VqaData
-from pyvqa.data.vqa_results import write_logits
+from pyvqa.data.vqa_results import read_results, write_logits
+from pyvqa.errors import DataError
 from pyvqa.evidence import Answer
-from pyvqa.systems.murel.data import load_items, open_store
+from pyvqa.metrics.vqa import in_order
+from pyvqa.systems.murel.data import human_answers, load_items, open_store
 from pyvqa.systems.murel.evidence import explain_rows
 from pyvqa.systems.murel.folder import Model
-from pyvqa.systems.murel.scoring import Predictions, Tally, answered, scores
+from pyvqa.systems.murel.scoring import Predictions, Tally, answered, score_texts, scores
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,23 @@ def evaluate(
         subset=data.subset(split),
         explained=explain_rows(model, items, _chosen(found, explain, errors_first)),
     )
+
+
+def evaluate_results(
+    data: VqaData, split: str, results: Path, flavour: str = "official"
+) -> dict[str, Any]:
+    """Score a result file, of whatever origin, on a labelled split (see `scoring.scores`).
+
+    An answer is the right one when it is the same text. There is no loss and no top 5.
+
+    Raises:
+        DataError: not a result file, or one of other questions; the answers are not known.
+    """
+    table = data.split(split)
+    if not table.labelled:
+        raise DataError(f"{data.folder}: {split} has no answers to score {results} by")
+    humans, texts = in_order(human_answers(table), read_results(results), str(results))
+    return score_texts(table, data.vocabulary, humans, texts, flavour) | {"split": split}
 
 
 def _answer(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +17,14 @@ from pyvqa.data.vqa_questions import QuestionTable, VqaVocabulary
 from pyvqa.metrics.intervals import wilson
 from pyvqa.metrics.tdiuc import tdiuc_scores
 from pyvqa.metrics.topk import top_k_right
-from pyvqa.metrics.vqa import vqa_accuracy
+from pyvqa.metrics.vqa import HumanAnswers, vqa_accuracy
 from pyvqa.systems.murel.build import Network
 from pyvqa.systems.murel.data import human_answers, in_order
 from pyvqa.systems.murel.model.network import Answered
 from pyvqa.train.loader import to_device
 
 TOP = (1, 5)  # among how many answers the right one is looked for
+_NO_NUMBER = -2  # of an answer that the vocabulary lacks; never equal to a true one's
 
 
 @dataclass(frozen=True)
@@ -111,20 +112,49 @@ def scores(
     share = float(found.right[1].mean())
     low, high = wilson(share, count)
     known = found.losses[np.isfinite(found.losses)]
-    names = list(table.type_names)
     return {
         "questions": count,
         "outside_vocabulary": int((answers < 0).sum()),
         "loss": float(known.mean()) if len(known) else None,
         **{f"accuracy_top{k}": 100 * float(right.mean()) for k, right in found.right.items()},
         "interval": (100 * low, 100 * high),
-        "by_type": tdiuc_scores(
-            answers,
-            found.answers,
-            [names[t] if t >= 0 else "" for t in table.types[:count].tolist()],
-        ),
+        "by_type": tdiuc_scores(answers, found.answers, _types(table, count)),
         "vqa": _official(table, vocabulary, found, flavour),
     }
+
+
+def score_texts(
+    table: QuestionTable,
+    vocabulary: VqaVocabulary,
+    humans: HumanAnswers,
+    texts: Sequence[str],
+    flavour: str,
+) -> dict[str, Any]:
+    """Score an answer text for each question of a labelled split, as far as `scores` does."""
+    right = np.array(
+        [
+            text == table.strings[k]
+            for text, k in zip(texts, table.answer_texts.tolist(), strict=True)
+        ]
+    )
+    numbers = [vocabulary.answer_numbers.get(text, _NO_NUMBER) for text in texts]
+    answers = table.answers.astype(np.int64)
+    share = float(right.mean())
+    low, high = wilson(share, len(texts))
+    several = int(np.diff(table.human_offsets).min()) > 1
+    return {
+        "questions": len(texts),
+        "outside_vocabulary": int((answers < 0).sum()),
+        "accuracy_top1": 100 * share,
+        "interval": (100 * low, 100 * high),
+        "by_type": tdiuc_scores(answers, np.array(numbers), _types(table, len(texts))),
+        "vqa": vqa_accuracy(humans, texts, flavour) if several else None,
+    }
+
+
+def _types(table: QuestionTable, count: int) -> list[str]:
+    names = list(table.type_names)
+    return [names[t] if t >= 0 else "" for t in table.types[:count].tolist()]
 
 
 def _official(

@@ -95,8 +95,9 @@ def _open(path: Path) -> Any:
 
 def _absent(path: Path, error: OSError) -> DataError:
     return DataError(
-        f"{path}: cannot be read ({error.strerror or error}); fetch the skip-thoughts files, or "
-        "set question.skip_thoughts to null for random weights"
+        f"{path}: cannot be read ({error.strerror or error}); fetch dictionary.txt, utable.npy "
+        "(2.3 GB) and uni_skip.npz of skip-thoughts, or set question.skip_thoughts to null for "
+        "random weights"
     )
 
 

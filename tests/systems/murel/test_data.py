@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from data.vqa_cases import write_store, write_vqa2
+from data.vqa_cases import sparse_store, write_store, write_vqa2
 
 from pyvqa.cli import main as cli
 from pyvqa.data.vqa_batch import VqaBatch
+from pyvqa.data.vqa_files import Questions
+from pyvqa.data.vqa_process import Choices, process
 from pyvqa.data.vqa_questions import VqaData
 from pyvqa.metrics.vqa import vqa_accuracy
 from pyvqa.systems.murel.data import Shuffled, human_answers, in_order, load_items, open_store
@@ -84,3 +88,53 @@ def test_human_answers(folder: Path) -> None:
     found = vqa_accuracy(human_answers(table), said)
     assert found["questions"] == 20
     assert found["overall"] > 80
+
+
+EPOCH = """
+import resource, sys
+from pyvqa.data.vqa_questions import VqaData
+from pyvqa.systems.murel.data import Shuffled, load_items, open_store
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+data, store = sys.argv[1:]
+items = load_items(VqaData(data), "train", open_store([store], 2048))
+source = Shuffled(items, 84, 1, sample_answers=True)
+questions = 0
+for index in range(len(source)):
+    questions += len(source.batch(0, index, 0, 1).ids)
+    if index == len(source) // 10:
+        early = peak()
+print(questions, early, peak())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["safetensors", "h5"])
+def test_an_epoch_over_120_000_pictures_leaves_memory_flat(kind: str, tmp_path: Path) -> None:
+    """Of 17.7 GB of features, 36 x 2048 float16 a picture, a few batches are in memory."""
+    count = 120_000
+    questions = Questions(
+        ids=list(range(count)),
+        images=[f"COCO_train2014_{k:012d}.jpg" for k in range(count)],
+        texts=["what is on the table", "is it red"] * (count // 2),
+        answers=["cat", "yes"] * (count // 2),
+        humans=[["cat", "dog"], ["yes", "no"]] * (count // 2),
+        types=["what is", "is it"] * (count // 2),
+        answer_types=["other", "yes/no"] * (count // 2),
+        labelled=True,
+        subset="train2014",
+    )
+    done = process({"train": questions}, Choices())
+    splits = {"train": (done.splits["train"], "train2014")}
+    VqaData.write(tmp_path / "data", {}, done.vocabulary, splits)
+    store = tmp_path / f"s.{kind}"
+    sparse_store(store, questions.images, 36, 2048)
+    assert store.stat().st_blocks * 512 < 1e9  # it is one with holes
+    command = [sys.executable, "-c", EPOCH, str(tmp_path / "data"), str(store)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    seen, early, late = map(int, told.split())
+    assert seen == count
+    assert late < 6e9
+    assert late - early < 0.01 * late

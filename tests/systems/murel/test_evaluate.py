@@ -76,6 +76,28 @@ def test_scores_and_result_files(model, folder, tmp_path, capsys):
     assert main(["view", str(tmp_path / "evidence.json")]) == 0
 
 
+@pytest.mark.parametrize("flavour", ["official", "legacy"])
+def test_a_result_file_scores_as_its_model_did(flavour, folder, tmp_path, capsys):
+    assert evaluate(folder, "murel", "val", tmp_path / "model", "--vqa-eval", flavour) == 0
+    file = tmp_path / "model/OpenEnded_mscoco_val2014_model_results.json"
+    command = ["eval", str(file), "--root", f"{folder}/data", "--split", "val"]
+    assert main([*command, "--vqa-eval", flavour, "--out", str(tmp_path / "file")]) == 0
+    printed = capsys.readouterr().out
+    first, second = (
+        json.loads((tmp_path / k / "result.json").read_text()) for k in ("model", "file")
+    )
+    for key in ("questions", "outside_vocabulary", "accuracy_top1", "interval", "by_type", "vqa"):
+        assert first[key] == second[key], key
+    assert f"{second['vqa']['overall']:.2f}" in printed
+    for more, message in (
+        (["--without-pictures"], "--without-pictures is for models"),
+        (["--split", "test"], "test has no answers to score"),
+        (["--split", "train"], "answers are for questions that this split does not have"),
+    ):
+        assert main([*command, *more]) == 1
+        assert message in capsys.readouterr().err
+
+
 def test_a_test_split_gives_the_files_of_the_servers(folder, tmp_path, capsys):
     assert evaluate(folder, "murel", "test", tmp_path, "--max-questions", "4") == 0
     assert "without answers" in capsys.readouterr().out

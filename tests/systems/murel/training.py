@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,6 @@ PAIR = "{mm_dim: 6, chunks: 2, rank: 2, dropout_input: 0.0}"
 SMALL = [
     f"network.region_dim={WIDTH}",
     "network.question={word_dim: 5, hidden: 6, attention_hidden: 4, dropout: 0.0}",
-    f"network.classify={PAIR}",
     "schedule.warmup=0", "schedule.milestones=[]", "optim.lr=0.02", "train.workers=0",
     "train.device=cpu", "train.log_every=1", "train.checkpoint_every=2", "train.batch_size=8",
     "train.validate_every=0", "train.best=", "train.epochs=0", "train.steps=4",
@@ -34,8 +36,9 @@ NETWORKS = {
     "vqa2": [
         "network.relation.fusion={mm_dim: 8, chunks: 2, rank: 2, dropout_input: 0.0}",
         f"network.relation.pairwise={{coordinates: {PAIR}, features: {PAIR}}}",
+        f"network.classify={PAIR}",
     ],
-    "attention-vqa2": [f"network.attention.fusion={PAIR}"],
+    "attention-vqa2": [f"network.attention.fusion={PAIR}", f"network.classify={PAIR}"],
 }
 NAMES = sorted(NETWORKS)
 
@@ -53,7 +56,7 @@ def make_data(folder: Path) -> Path:
 
 def values(name: str, folder: Path, *more: str) -> list[str]:
     data = [f"data.root={folder}/data", f"data.features=[{folder}/store.safetensors]"]
-    return [*SMALL, *NETWORKS[name], *data, *more]
+    return [*SMALL, *NETWORKS.get(name, []), *data, *more]
 
 
 def train(name: str, folder: Path, out: Path, *more: str) -> list[dict[str, Any]]:
@@ -90,3 +93,33 @@ def start(
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def kill_test(name: str, folder: Path, tmp_path: Path, kills: int) -> int:
+    """Kill a run at random moments until it is through; give how many kills struck.
+
+    What it leaves must be, byte for byte, what a run leaves that nothing disturbed.
+    """
+    settings = ("train.steps=12", "train.workers=1", "train.validate_every=6",
+                "train.best=accuracy_top1", "network.question.dropout=0.25")  # fmt: skip
+    began = time.monotonic()
+    whole = start(name, folder, tmp_path / "whole", *settings)
+    assert whole.wait(120) == 0, whole.stderr.read()
+    length = time.monotonic() - began
+    chance = random.Random(name)
+    struck = 0
+    for _ in range(kills):
+        process = start(name, folder, tmp_path / "killed", *settings)
+        try:
+            process.wait(chance.uniform(0.5, 1.0) * length)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+        struck += process.wait() == -signal.SIGKILL
+    final = start(name, folder, tmp_path / "killed", *settings)
+    assert final.wait(120) == 0, final.stderr.read()
+    files = [p.relative_to(tmp_path / "whole") for p in sorted((tmp_path / "whole").rglob("*"))]
+    results = [f for f in files if f.suffix == ".safetensors" or f.name == "log.jsonl"]
+    assert len(results) >= 5
+    for file in results:
+        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "killed" / file).read_bytes()
+    return struck
