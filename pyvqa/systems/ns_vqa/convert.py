@@ -63,7 +63,7 @@ def import_model(sources: Sequence[Path], vocabulary_file: Path | None, out: Pat
         places |= dict.fromkeys(found, source.name)
         total += placed
     original = any(not source.is_dir() for source in sources)
-    settings = PerceptionConfig(suppression=not original)
+    settings = PerceptionConfig(score=0.9, suppression=False) if original else PerceptionConfig()
     dtype = torch.float32 if original else torch.float16
     with atomic_folder(out) as folder:
         write_model(folder, _card(parts, places), perception=settings, dtype=dtype, **parts)

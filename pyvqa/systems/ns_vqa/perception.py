@@ -31,6 +31,7 @@ from pyvqa.systems.ns_vqa.model.detector import attributes_of
 
 LARGE = 1024  # pixels of a side up to which objects are described in the picture's own size
 UNSURE = 0.3  # a score above which something may be an object
+COVERED = 0.5  # share of an uncertain thing from which on it is taken for what lies there
 
 
 class Found(NamedTuple):
@@ -91,11 +92,9 @@ def count_unsure(found: Found, kept: Found, settings: PerceptionConfig) -> int:
     if not low.any():
         return 0
     low_masks, scores = found.masks.select(low.nonzero().squeeze(1)), found.scores[low]
-    free = (mask_iou(low_masks, kept.masks, measure="iomin") <= settings.iomin).all(1)
+    free = (mask_iou(low_masks, kept.masks, measure="iomin") <= COVERED).all(1)
     rest = low_masks.select(free.nonzero().squeeze(1))
-    kept_rows = mask_nms(
-        rest, scores[free], iou_threshold=settings.iou, iomin_threshold=settings.iomin
-    )
+    kept_rows = mask_nms(rest, scores[free], iou_threshold=settings.iou, iomin_threshold=COVERED)
     return len(kept_rows)
 
 

@@ -121,7 +121,7 @@ def test_every_fusion_takes_a_training_step(recipe, folder, tmp_path):
                 "network.attention.hidden=3", "train.steps=2", "train.batch_size=20")  # fmt: skip
     assert all(np.isfinite(line["loss"]) for line in log)
     assert log[0]["loss"] != log[1]["loss"]
-    assert load(tmp_path / "run").config.attention.fusion.type == FUSIONS[recipe]
+    assert load(tmp_path / "run").model.config.attention.fusion.type == FUSIONS[recipe]
 
 
 def test_all_of_the_recipes_are_there():

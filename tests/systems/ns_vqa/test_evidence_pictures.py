@@ -237,7 +237,7 @@ def test_likeliest_programs_begin_with_the_greedy_one(held: bool) -> None:
 
 
 def test_unsure_things_are_counted_once_and_not_on_objects() -> None:
-    settings = PerceptionConfig()
+    settings = PerceptionConfig(score=0.8)
     places = [(20, 30), (21, 31), (48, 40), (49, 40), (76, 20)]
     everything = found(places, (0.95, 0.5, 0.6, 0.7, 0.2))
     kept = everything.select(torch.tensor([0]))
