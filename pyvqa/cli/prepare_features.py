@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from pathlib import Path
 
+from pyvqa.cli.prepare_regions import output_arguments
 from pyvqa.cli.prepare_scenes import carry_out
 
 EXAMPLES = """  pyvqa prepare features --model ns-vqa-clevr --images data/vqa2/images/train2014 \\
@@ -35,21 +36,13 @@ def add_step(steps: _SubParsersAction[ArgumentParser]) -> None:
         help="h5, or packed (.safetensors), which reads faster; default: as --out is called",
     )
     step.add_argument(
-        "--dtype",
-        choices=("float16", "float32"),
-        default="float16",
-        help="how features are kept (default float16)",
-    )
-    step.add_argument(
         "--batch-size", type=int, default=8, metavar="N", help="pictures at once (default 8)"
     )
     step.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:NUMBER")
     step.add_argument(
         "--workers", type=int, default=1, metavar="N", help="threads that read ahead (default 1)"
     )
-    step.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="a .safetensors or .h5 file"
-    )
+    output_arguments(step)
     step.set_defaults(run_step=_run)
 
 

@@ -31,7 +31,7 @@ def add_steps(steps: _SubParsersAction[ArgumentParser]) -> None:
         help="which pictures the ids are: of one COCO split, of COCO train2014 and val2014 "
         "together (coco), or those of another collection such as Visual Genome (id)",
     )
-    _output_arguments(step)
+    output_arguments(step)
     step.set_defaults(run_step=_run_bottom_up)
     step = steps.add_parser(
         "region-files", help="a folder of .pth or .npz files, or a store -> a feature store"
@@ -39,11 +39,12 @@ def add_steps(steps: _SubParsersAction[ArgumentParser]) -> None:
     step.add_argument(
         "--source", type=Path, required=True, metavar="PATH", help="folder, .h5 or .safetensors"
     )
-    _output_arguments(step)
+    output_arguments(step)
     step.set_defaults(run_step=_run_region_files)
 
 
-def _output_arguments(step: ArgumentParser) -> None:
+def output_arguments(step: ArgumentParser) -> None:
+    """Add what every command that writes a feature store takes."""
     step.add_argument(
         "--dtype",
         choices=("float16", "float32"),
